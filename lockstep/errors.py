@@ -1,0 +1,142 @@
+"""Every error that Lockstep raises, as one tree, and what each means to a caller outside.
+
+LockstepError
+ ├─ InvalidSettings            a setting is missing or wrong: the process does not start
+ ├─ InvalidMessage             a message was refused and nothing was written
+ │   ├─ UnknownActor           no actor of that name is registered here
+ │   └─ PayloadTooLarge        the encoded message exceeds MAX_PAYLOAD_BYTES
+ ├─ NotFound                   no such message or queue
+ ├─ Unauthorized               no API key, or one that is not known
+ ├─ Forbidden                  the API key lacks the scope
+ ├─ RedisUnavailable           Redis did not answer; also a Dramatiq and a builtin ConnectionError
+ ├─ ScriptFailed               a script refused its input or broke: a defect, never a caller's fault
+ └─ Permanent                  raised by an actor: do not retry, dead-letter at once
+
+LeaseLost is not in the tree: it interrupts an actor's thread, so it is no ``Exception``.
+"""
+
+from typing import Final
+
+from dramatiq.errors import BrokerConnectionError
+from dramatiq.middleware import Interrupt
+
+
+class LockstepError(Exception):
+    """Something went wrong in Lockstep."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+        self.message = str(self)
+
+
+class InvalidSettings(LockstepError):
+    """The settings are wrong; ``problems`` maps each setting to what is wrong with it."""
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        super().__init__("\n".join(f"{name}: {problem}" for name, problem in problems.items()))
+        self.problems = problems
+
+
+class InvalidMessage(LockstepError):
+    """A message was refused; nothing was written.
+
+    ``field`` names what is wrong as a JSON pointer into the message (``/kwargs/body``).
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class UnknownActor(InvalidMessage):
+    """No actor of that name is registered here."""
+
+    def __init__(self, actor: str, field: str = "/actor") -> None:
+        super().__init__(field, f"no actor named {actor!r} is registered")
+        self.actor = actor
+
+
+class PayloadTooLarge(InvalidMessage):
+    """The encoded message is larger than ``MAX_PAYLOAD_BYTES``."""
+
+    def __init__(self, size: int, limit: int, field: str = "") -> None:
+        super().__init__(field, f"the message has {size} bytes, at most {limit} are allowed")
+        self.size = size
+        self.limit = limit
+
+
+class NotFound(LockstepError):
+    """No such thing; ``kind`` and ``name`` say what was looked for."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"no {kind} {name!r}")
+        self.kind = kind
+        self.name = name
+
+
+class Unauthorized(LockstepError):
+    """The request carries no API key, or one that is not known."""
+
+
+class Forbidden(LockstepError):
+    """The API key lacks the scope that this request needs."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"this needs an API key with the scope {scope!r}")
+        self.scope = scope
+
+
+class RedisUnavailable(LockstepError, BrokerConnectionError, ConnectionError):
+    """Redis did not answer, or answered that it cannot work now; trying again later may succeed.
+
+    Nothing is known about the operation, except that sending it again is safe.
+    """
+
+
+class ScriptFailed(LockstepError):
+    """A script refused its input or broke half way; ``script`` names it."""
+
+    def __init__(self, script: str, detail: str) -> None:
+        super().__init__(f"{script}: {detail}")
+        self.script = script
+
+
+class Permanent(LockstepError):
+    """Raised by an actor whose message can never succeed: it is dead-lettered without a retry."""
+
+    def __init__(self, why: str, *, code: str = "permanent") -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class LeaseLost(Interrupt):
+    """Interrupts an actor whose lease ended: another process may be running its message."""
+
+
+#: HTTP status and exit code of each error; the nearest class in the tree counts.
+_OUTSIDE: Final[dict[type[LockstepError], tuple[int, int]]] = {
+    LockstepError: (500, 1),
+    InvalidSettings: (500, 2),
+    InvalidMessage: (422, 2),
+    UnknownActor: (404, 2),
+    PayloadTooLarge: (413, 2),
+    NotFound: (404, 1),
+    Unauthorized: (401, 5),
+    Forbidden: (403, 5),
+    RedisUnavailable: (503, 4),
+}
+
+
+def _outside(error: LockstepError) -> tuple[int, int]:
+    return next(_OUTSIDE[kind] for kind in type(error).__mro__ if kind in _OUTSIDE)
+
+
+def http_status(error: LockstepError) -> int:
+    """The HTTP status that tells a client about ``error``."""
+    return _outside(error)[0]
+
+
+def exit_code(error: LockstepError) -> int:
+    """The exit code of a command that ends with ``error``."""
+    return _outside(error)[1]

@@ -1,0 +1,67 @@
+"""The names of every Redis key; nobody else builds one.
+
+All keys of a shard share one hash tag, so that a script may touch any of them on a cluster:
+the namespace, queue and shard in braces, then what the key holds. A group's own text only ever
+stands at the end of a key, so nothing in it is special.
+
+=============  ======  ==================================================================
+key            type    what is in it
+=============  ======  ==================================================================
+meta           hash    seq, fence, epoch, hold_until (ms), reaped_at (ms)
+messages       hash    message id -> row (see ``lua/includes/row.lua``)
+group:g:GROUP  list    ids of a group's unfinished messages, its head first
+ready          list    refs of groups whose head may be claimed
+leases         hash    ref -> lease of its running head (``lua/includes/lease.lua``)
+expiries       zset    ref -> ms when its lease ends
+blocked        zset    ref -> ms when its backoff ends; +inf: an operator must act
+scheduled      zset    acceptance number and id -> ms when it joins its group
+done           hash    id -> what is remembered of a finished message
+done_order     list    ids in done, oldest first
+dead           zset    id of a dead letter -> ms when it died
+result:ID      string  what an actor returned, until its time to live ends
+wake           list    at most a few tokens that wake idle consumers
+claimers       zset    consumer -> ms when it last reaped; who must be waited for after a restart
+stats          hash    counters and histogram buckets
+session:NAME   string  the last call of a session and its answer, for ten minutes
+=============  ======  ==================================================================
+
+A ref names a group: ``g:`` and its key, or ``m:`` and the id of a message without a group, which is
+a group of its own that has no list and vanishes with it.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from zlib import crc32
+
+
+@dataclass(frozen=True)
+class ShardKeys:
+    """The keys of one shard of one queue."""
+
+    namespace: str
+    queue: str
+    shard: int
+
+    @cached_property
+    def prefix(self) -> str:
+        """What all keys of the shard begin with, the hash tag included."""
+        return f"{{{self.namespace}:{self.queue}:{self.shard}}}:"
+
+    @cached_property
+    def wake(self) -> str:
+        """The list that idle consumers block on."""
+        return self.prefix + "wake"
+
+    def result(self, message_id: str) -> str:
+        """What the actor of a message returned."""
+        return f"{self.prefix}result:{message_id}"
+
+
+def shard_of(group: str | None, message_id: str, shards: int) -> int:
+    """The shard that a group, or a message without one, lives in for ever."""
+    return 0 if shards == 1 else crc32((group or message_id).encode()) % shards
+
+
+def queues_key(namespace: str) -> str:
+    """The set of all queues that ever accepted a message or had a worker."""
+    return f"{{{namespace}}}:queues"

@@ -1,0 +1,213 @@
+"""Turns text from settings and options into values; a ValueError says what was expected and what came."""
+
+import base64
+import binascii
+import ipaddress
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.ASCII)
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+#: The scopes that an API key may carry.
+SCOPES: Final = ("enqueue", "read", "operate", "admin")
+
+
+def duration(text: str) -> float:
+    """Seconds in a duration such as ``500ms``, ``30s``, ``5m``, ``24h``; a bare number is seconds."""
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"expected a duration such as 30s, 5m or 24h, got: {text!r}")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def seconds(least: float, most: float) -> Callable[[str], float]:
+    """A parser of durations between ``least`` and ``most`` seconds."""
+
+    def parse(text: str) -> float:
+        value = duration(text)
+        if not least <= value <= most:
+            raise ValueError(f"expected {least:g} to {most:g} seconds, got: {text!r}")
+        return value
+
+    return parse
+
+
+def integer(least: int, most: int) -> Callable[[str], int]:
+    """A parser of whole numbers between ``least`` and ``most``."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"expected a whole number, got: {text!r}") from None
+        if not least <= value <= most:
+            raise ValueError(f"expected {least} to {most}, got: {text!r}")
+        return value
+
+    return parse
+
+
+#: A TCP port.
+port: Final = integer(0, 65535)
+
+
+def boolean(text: str) -> bool:
+    """True or false, in the usual spellings."""
+    value = text.strip().lower()
+    if value not in _TRUE | _FALSE:
+        raise ValueError(f"expected true or false, got: {text!r}")
+    return value in _TRUE
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """A parser of one word out of ``choices``."""
+
+    def parse(text: str) -> str:
+        value = text.strip().lower()
+        if value not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}, got: {text!r}")
+        return value
+
+    return parse
+
+
+def name(text: str) -> str:
+    """A plain name: letters, digits, ``.``, ``_`` and ``-``."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"expected a name of letters, digits, '.', '_' and '-', got: {text!r}")
+    return text
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Comma-separated plain names."""
+    return tuple(name(part.strip()) for part in text.split(",") if part.strip())
+
+
+def redis_url(text: str) -> str:
+    """The address of a Redis server."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+        raise ValueError("expected redis://host:port/db or rediss://host:port/db")
+    return text
+
+
+def http_url(text: str) -> str:
+    """An http or https address."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected an http:// or https:// address")
+    return text
+
+
+def existing_file(text: str) -> str:
+    """The path of a file that is there."""
+    if not Path(text).is_file():
+        raise ValueError(f"expected a file, found none at {text!r}")
+    return text
+
+
+def signing_secret(text: str) -> str:
+    """A Standard Webhooks secret: ``whsec_`` and base64, or base64 alone."""
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        key = b""
+    if not key:
+        raise ValueError("expected whsec_ followed by base64")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """Who may call the API: a name for the logs, a secret, and scopes."""
+
+    name: str
+    scopes: frozenset[str]
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self.name!r}, {sorted(self.scopes)})"
+
+
+def api_keys(text: str) -> dict[str, ApiKey]:
+    """API keys by name, from ``name:scope+scope:secret,…``."""
+    keys: dict[str, ApiKey] = {}
+    for number, part in enumerate((p.strip() for p in text.split(",") if p.strip()), start=1):
+        pieces = part.split(":", 2)
+        if len(pieces) != 3 or not all(pieces):
+            raise ValueError(f"expected name:scope+scope:secret, key {number} is not of that form")
+        key_name, scopes, secret = pieces
+        unknown = set(scopes.split("+")) - set(SCOPES)
+        if unknown:
+            raise ValueError(f"key {key_name!r}: unknown scope {sorted(unknown)[0]!r}; known: {', '.join(SCOPES)}")
+        if key_name in keys:
+            raise ValueError(f"the key {key_name!r} is named twice")
+        keys[key_name] = ApiKey(key_name, frozenset(scopes.split("+")), secret)
+    return keys
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long a failed message waits before its next attempt.
+
+    ``exponential`` doubles its first delay each time and spreads it by a random factor of 1 to 2 (as
+    Dramatiq does); ``fixed`` and ``list`` are exact, and a list repeats its last delay.
+    """
+
+    kind: str
+    delays: tuple[float, ...]  #: seconds
+    most: float = 7 * 86400.0  #: seconds, ceiling of exponential
+
+    @classmethod
+    def parse(cls, text: str) -> "Backoff":
+        """Read ``exponential:2s``, ``fixed:10s`` or ``list:0s,60s,120s``."""
+        kind, _, rest = text.partition(":")
+        if kind not in {"exponential", "fixed", "list"} or not rest:
+            raise ValueError(f"expected exponential:2s, fixed:10s or list:0s,60s, got: {text!r}")
+        delays = tuple(duration(part) for part in rest.split(","))
+        if kind != "list" and len(delays) != 1:
+            raise ValueError(f"expected one delay after {kind}:, got: {text!r}")
+        return cls(kind, delays)
+
+    def delay_ms(self, failures: int) -> int:
+        """Milliseconds to wait after the ``failures``-th failure (1 is the first)."""
+        if self.kind == "exponential":
+            spread = self.delays[0] * 2 ** min(failures - 1, 32) * random.uniform(1, 2)
+            seconds_ = spread if spread <= self.most else self.most * random.uniform(0.5, 1)
+        else:
+            seconds_ = self.delays[min(failures, len(self.delays)) - 1]
+        return int(seconds_ * 1000)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:" + ",".join(f"{delay:g}s" for delay in self.delays)
+
+
+def routes(text: str) -> dict[str, str]:
+    """Instance id to URL, from a JSON object."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected a JSON object: {error}") from None
+    if not isinstance(value, dict) or not all(isinstance(url, str) for url in value.values()):
+        raise ValueError("expected a JSON object of instance id to URL")
+    return {instance: http_url(url) for instance, url in value.items()}

@@ -1,0 +1,143 @@
+"""The values that cross the boundary between the store and everybody else."""
+
+from dataclasses import dataclass, field
+
+from lockstep.states import GroupState, MessageState, Settled, Verb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A message on its way in: its payload is opaque bytes to the store."""
+
+    id: str
+    actor: str
+    payload: bytes
+    group: str | None = None
+    delay_ms: int = 0  #: milliseconds until it joins its group, by the server's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to an enqueue: the message is in Redis."""
+
+    id: str
+    state: MessageState
+    sequence: int | None  #: place in the order of acceptance of its shard; None while it is scheduled
+    duplicate: bool  #: the id was known already; nothing was written
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed message and the proof that it is ours."""
+
+    ref: str
+    token: str
+    fence: int  #: rises with every claim of the group, for the actor's own conditional writes
+    id: str
+    actor: str
+    payload: bytes
+    sequence: int
+    failures: int  #: attempts that failed before this one
+    crashes: int  #: earlier deliveries whose worker died or lost its lease
+    enqueued_ms: int  #: server time
+    claimed_ms: int  #: server time
+    parked_ms: int  #: server time since when its actor is unknown here; 0: it is not
+
+    @property
+    def group(self) -> str | None:
+        """The group key; None for a message without a group."""
+        return self.ref[2:] if self.ref.startswith("g:") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a claim: heads of groups, and when to look again if there is no wake-up."""
+
+    leases: list[Lease]
+    more: bool  #: other groups are ready
+    next_due_ms: int | None  #: milliseconds from now until something falls due; None: nothing will
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How one lease ends."""
+
+    ref: str
+    token: str
+    id: str
+    verb: Verb
+    delay_ms: int = 0  #: of a retry, or of a release that must not run again at once
+    error: bytes = b""  #: the attempt's error as JSON ``{type, message, traceback}``; empty: none
+    reason: str = ""  #: why it is dead or released
+    block: bool = False  #: of a dead letter: the group waits for an operator
+    park: bool = False  #: of a release: the actor is unknown here
+    result: bytes | None = None  #: what the actor returned, encoded
+    result_ttl_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What one run of the reaper did."""
+
+    retried: list[str]  #: ids put back at the head of their groups
+    dead: list[str]  #: ids whose worker died with them too often
+    extended: int  #: expired leases that were extended because nobody could renew them
+    due: int  #: messages and groups whose time came
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a message, as it is remembered."""
+
+    worker: str
+    started_ms: int
+    ended_ms: int | None  #: None: it is running
+    outcome: str  #: running, done, retry, dead, released or crashed
+    error: dict[str, str] | None  #: type, message, traceback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRecord:
+    """Everything that is known about one message."""
+
+    id: str
+    queue: str
+    actor: str
+    state: MessageState
+    group: str | None
+    sequence: int | None
+    enqueued_ms: int
+    due_ms: int | None  #: of scheduled and backoff
+    position: int | None  #: messages of its group before it; None: not waiting, or beyond 1,000
+    attempts: list[Attempt]
+    crashes: int
+    reason: str | None  #: of a dead letter
+    payload: bytes
+    result: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCounts:
+    """One queue in numbers, read without a scan."""
+
+    queue: str
+    messages: dict[MessageState, int]
+    groups: dict[GroupState, int]
+    oldest_ms: int | None  #: age in milliseconds of the head that has been ready longest
+    stats: dict[str, int] = field(default_factory=dict)  #: counters since the queue exists
+    claimers: dict[str, int] = field(default_factory=dict)  #: consumer -> milliseconds since it reaped
+
+
+__all__ = [
+    "Accepted",
+    "Attempt",
+    "Claim",
+    "Lease",
+    "MessageRecord",
+    "NewMessage",
+    "QueueCounts",
+    "Reaped",
+    "Settled",
+    "Settlement",
+    "Verb",
+]

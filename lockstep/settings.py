@@ -1,0 +1,163 @@
+"""Every setting of a deployment: one frozen object, read and checked once when a process starts.
+
+A setting comes from the environment, else from the file that ``NAME_FILE`` points to (for secrets),
+else from ``.env`` in the working directory, else from its default here. All mistakes are
+reported at once, each with the name of its setting.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from dotenv import dotenv_values
+
+from lockstep import parsing
+from lockstep.errors import InvalidSettings
+
+Parse = Callable[[str], Any]
+
+
+def _setting(default: Any, parse: Parse, meaning: str, *, secret: bool = False) -> Any:
+    metadata = {"parse": parse, "meaning": meaning, "secret": secret}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a deployment can change; each field is the environment name in lower case."""
+
+    redis_url: str | None = _setting(
+        None, parsing.redis_url, "redis:// or rediss:// address of the server; unset: embedded", secret=True
+    )
+    redis_host: str | None = _setting(None, str, "host of the server, when REDIS_URL is unset")
+    redis_port: int = _setting(6379, parsing.port, "port of the server, with REDIS_HOST")
+    redis_tls_verify: bool = _setting(True, parsing.boolean, "check the server's certificate (rediss://)")
+    redis_ca_file: str | None = _setting(None, parsing.existing_file, "file of trusted certificates")
+    redis_timeout: float = _setting(
+        2.0, parsing.seconds(0.05, 60), "seconds until a silent Redis counts as away"
+    )
+    redis_synced_writes: bool = _setting(
+        False, parsing.boolean, "every write is on disk before its answer: no hold-off after a restart of Redis"
+    )
+    queue_namespace: str = _setting("lockstep", parsing.name, "prefix of every key")
+    queue_shards: int = _setting(1, parsing.integer(1, 64), "shards of each queue; never change it while messages wait")
+    data_dir: str = _setting("data", str, "directory of the embedded Redis")
+
+    port: int = _setting(7777, parsing.port, "port of the web process")
+    host: str | None = _setting(None, str, "address of the web process; 127.0.0.1 without API_KEYS, else 0.0.0.0")
+    api_keys: dict[str, parsing.ApiKey] = _setting(
+        {}, parsing.api_keys, "name:scope+scope:secret, comma-separated; none: loopback only", secret=True
+    )
+    metrics_token: str | None = _setting(None, str, "bearer token that /metrics asks for; none: open", secret=True)
+    max_payload_bytes: int = _setting(262144, parsing.integer(256, 64 << 20), "bytes of one encoded message, at most")
+
+    actor_modules: tuple[str, ...] = _setting((), parsing.names, "modules imported beside actors, comma-separated")
+    worker_processes: int = _setting(1, parsing.integer(1, 256), "processes of one worker")
+    worker_concurrency: int = _setting(5, parsing.integer(1, 1024), "threads of each worker process")
+    worker_queues: tuple[str, ...] = _setting((), parsing.names, "queues that a worker takes; none named: all")
+    worker_shutdown_timeout: float = _setting(
+        30.0, parsing.seconds(0.1, 86400), "seconds a worker may drain after SIGTERM (20 when DYNO is set)"
+    )
+    instance_id: str = _setting("", str, "name of this process in logs and records; else DYNO or the host name")
+
+    lease_seconds: float = _setting(30.0, parsing.seconds(0.5, 3600), "seconds a claim lasts without renewal")
+    reap_seconds: float = _setting(1.0, parsing.seconds(0.05, 60), "seconds between looks for expired leases")
+    max_crashes: int = _setting(
+        3, parsing.integer(1, 100), "deliveries lost with their worker until a message is dead as worker_lost"
+    )
+    max_attempts: int = _setting(3, parsing.integer(1, 1000), "attempts of a message, when its actor sets none")
+    backoff: parsing.Backoff = _setting(
+        parsing.Backoff.parse("exponential:2s"), parsing.Backoff.parse, "exponential:2s, fixed:10s or list:0s,60s,…"
+    )
+    unknown_actor_seconds: float = _setting(
+        600.0, parsing.seconds(0, 86400), "seconds a message of an unknown actor is parked until it is dead"
+    )
+    retention_done_age: float = _setting(86400.0, parsing.seconds(0, 366 * 86400), "seconds a finished record is kept")
+    retention_done_count: int = _setting(1000, parsing.integer(0, 10_000_000), "finished records kept in each queue")
+
+    delivery_url: str | None = _setting(None, parsing.http_url, "where messages.deliver posts", secret=True)
+    delivery_routes_file: str | None = _setting(
+        None, parsing.existing_file, "JSON object: instance id to URL, for messages.deliver"
+    )
+    delivery_secret: str | None = _setting(None, parsing.signing_secret, "signs deliveries (Standard Webhooks)", secret=True)
+    delivery_timeout: float = _setting(10.0, parsing.seconds(0.1, 600), "seconds a receiver may take to answer")
+
+    log_format: str = _setting("console", parsing.one_of("console", "json"), "console or json")
+    log_level: str = _setting(
+        "info", parsing.one_of("debug", "info", "warning", "error", "critical"), "debug, info, warning, error"
+    )
+    app_env: str = _setting("development", str, "development or production")
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None, *, env_file: str = ".env") -> "Settings":
+        """Read and check all settings.
+
+        Raises:
+          InvalidSettings: with every wrong setting and what is wrong with it.
+        """
+        given = dict(os.environ if environment is None else environment)
+        merged = {**{k: v for k, v in dotenv_values(env_file).items() if v is not None}, **given}
+        problems: dict[str, str] = {}
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            name = setting.name.upper()
+            try:
+                text = _text_of(name, merged)
+                if text is not None and text != "":
+                    values[setting.name] = setting.metadata["parse"](text)
+            except (ValueError, OSError) as error:
+                problems[name] = str(error)
+        if "worker_shutdown_timeout" not in values and "DYNO" in merged:
+            values["worker_shutdown_timeout"] = 20.0
+        values.setdefault("instance_id", merged.get("DYNO") or socket.gethostname())
+        if problems:
+            raise InvalidSettings(problems)
+        return cls(**values)
+
+    @property
+    def redis_address(self) -> str | None:
+        """The server's URL, from REDIS_URL or REDIS_HOST; None: none is configured."""
+        if self.redis_url:
+            return self.redis_url
+        return f"redis://{self.redis_host}:{self.redis_port}/0" if self.redis_host else None
+
+    @property
+    def bind_host(self) -> str:
+        """The address that the web process listens on."""
+        return self.host or ("0.0.0.0" if self.api_keys else "127.0.0.1")  # noqa: S104  (only with keys)
+
+    @property
+    def lease_ms(self) -> int:
+        """LEASE_SECONDS in milliseconds."""
+        return int(self.lease_seconds * 1000)
+
+    def masked(self) -> dict[str, str]:
+        """Every setting as text for people, secrets hidden."""
+        return {
+            setting.name.upper(): "********"
+            if setting.metadata["secret"] and getattr(self, setting.name)
+            else str(getattr(self, setting.name))
+            for setting in fields(self)
+        }
+
+    def __repr__(self) -> str:
+        return f"Settings({self.masked()!r})"
+
+
+def _text_of(name: str, merged: Mapping[str, str]) -> str | None:
+    if name in merged:
+        return merged[name]
+    path = merged.get(f"{name}_FILE")
+    # A setting whose own name ends in _FILE is a path itself, not a reference to a secret.
+    return Path(path).read_text(encoding="utf-8").strip() if path else None
+
+
+#: Name, default as text, and meaning of each setting, for the documentation.
+DOCUMENTED: Final = tuple(
+    (setting.name.upper(), setting.default, setting.metadata["meaning"]) for setting in fields(Settings)
+)
