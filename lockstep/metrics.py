@@ -1,0 +1,172 @@
+"""Every metric that ``/metrics`` serves, in one table, and the stats fields that they are read from.
+
+The stats of a queue are a hash of whole numbers in Redis, written where the thing happens and read by whichever
+web process is scraped, so that each of them speaks for the whole fleet and a restart loses nothing.
+
+======================  ==========================================================
+field                   counts
+======================  ==========================================================
+NAME                    a thing that has no label of its own
+NAME|LABEL…             the same, for each of its labels (``attempts|ACTOR|done``)
+NAME|LABEL…|le:BOUND    observations above the bound before and up to this one
+NAME|LABEL…|sum_us      microseconds of all observations
+======================  ==========================================================
+
+No group is ever a label: there may be millions.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+#: Upper bounds of every histogram, seconds; whatever is above the last falls into ``+Inf``.
+BUCKETS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0),
+)
+
+#: The bounds as they stand in field names and in the exposition, ``+Inf`` last.
+BOUNDS: Final = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
+
+#: How an attempt may end.
+OUTCOMES: Final = ("done", "retry", "dead", "released", "cancelled")
+
+ENQUEUED: Final = "enqueued"
+DEDUPLICATED: Final = "deduplicated"
+ATTEMPTS: Final = "attempts"
+LEASE_LOST: Final = "lease_lost"
+REAPED: Final = "reaped"
+DURATION: Final = "duration"
+WAIT: Final = "wait"
+LATENCY: Final = "latency"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: what it is called, what it means, and where its value comes from.
+
+    ``source`` is ``stats NAME`` (counters and histograms of a queue), ``counts NAME`` (a field of
+    ``QueueCounts``), ``redis NAME`` (the server), or ``process`` (this web process alone).
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    source: str
+
+
+METRICS: Final = (
+    Metric(
+        "lockstep_messages_enqueued_total",
+        "counter",
+        ("queue", "actor"),
+        "Messages accepted.",
+        f"stats {ENQUEUED}",
+    ),
+    Metric(
+        "lockstep_messages_deduplicated_total",
+        "counter",
+        ("queue",),
+        "Messages whose id was known already: nothing was written.",
+        f"stats {DEDUPLICATED}",
+    ),
+    Metric(
+        "lockstep_attempts_total",
+        "counter",
+        ("queue", "actor", "outcome"),
+        f"Attempts that ended, by outcome: {', '.join(OUTCOMES)}.",
+        f"stats {ATTEMPTS}",
+    ),
+    Metric(
+        "lockstep_lease_lost_total",
+        "counter",
+        ("queue",),
+        "Attempts whose lease ended before they did: their outcome changed nothing.",
+        f"stats {LEASE_LOST}",
+    ),
+    Metric(
+        "lockstep_reaped_total",
+        "counter",
+        ("queue",),
+        "Leases that expired and were taken back.",
+        f"stats {REAPED}",
+    ),
+    Metric(
+        "lockstep_message_duration_seconds",
+        "histogram",
+        ("queue", "actor"),
+        "Seconds that an attempt ran.",
+        f"stats {DURATION}",
+    ),
+    Metric(
+        "lockstep_message_wait_seconds",
+        "histogram",
+        ("queue",),
+        "Seconds from acceptance to the start of the first attempt.",
+        f"stats {WAIT}",
+    ),
+    Metric(
+        "lockstep_message_latency_seconds",
+        "histogram",
+        ("queue",),
+        "Seconds from acceptance to completion, retries and waiting included.",
+        f"stats {LATENCY}",
+    ),
+    Metric(
+        "lockstep_queue_messages",
+        "gauge",
+        ("queue", "state"),
+        "Messages in each state; of the finished ones, those that are remembered.",
+        "counts messages",
+    ),
+    Metric(
+        "lockstep_queue_oldest_seconds",
+        "gauge",
+        ("queue",),
+        "Age of the head that has been ready longest; 0 when none is.",
+        "counts oldest",
+    ),
+    Metric("lockstep_groups", "gauge", ("queue", "state"), "Groups in each state.", "counts groups"),
+    Metric("lockstep_redis_up", "gauge", (), "1 when Redis answered this scrape, else 0.", "redis up"),
+    Metric("lockstep_redis_memory_bytes", "gauge", (), "Memory that Redis uses.", "redis memory"),
+    Metric(
+        "lockstep_http_requests_total",
+        "counter",
+        ("method", "route", "status"),
+        "Requests answered by this web process, by route template.",
+        "process",
+    ),
+    Metric(
+        "lockstep_http_request_duration_seconds",
+        "histogram",
+        ("method", "route"),
+        "Seconds until this web process had answered a request, by route template.",
+        "process",
+    ),
+)
+
+
+def stats_field(name: str, *labels: str) -> str:
+    """The field of a counter."""
+    return "|".join((name, *labels))
+
+
+def attempt_field(actor: str, outcome: str) -> str:
+    """The field that counts the attempts of ``actor`` that ended with ``outcome``."""
+    return stats_field(ATTEMPTS, actor, outcome)
+
+
+@lru_cache(maxsize=1024)
+def _histogram_names(name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(stats_field(name, *labels, f"le:{bound}") for bound in BOUNDS)
+
+
+def histogram_fields(name: str, labels: tuple[str, ...], seconds: float) -> dict[str, int]:
+    """What one observation adds to which fields; how many there were is the sum of the buckets."""
+    buckets = _histogram_names(name, labels)
+    total = stats_field(name, *labels, "sum_us")
+    return {buckets[bisect_left(BUCKETS, seconds)]: 1, total: max(0, round(seconds * 1_000_000))}
