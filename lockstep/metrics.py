@@ -1,7 +1,7 @@
 """Every metric that ``/metrics`` serves, in one table, and the stats fields that they are read from.
 
-The stats of a queue are a hash of whole numbers in Redis, written where the thing happens and read by whichever
-web process is scraped, so that each of them speaks for the whole fleet and a restart loses nothing.
+The stats of a queue are a hash of whole numbers in Redis, written where the thing happens and read by
+whichever web process is scraped, so that each of them speaks for the whole fleet and a restart loses nothing.
 
 ======================  ==========================================================
 field                   counts
