@@ -1,0 +1,101 @@
+"""Logs of every process: one line an event, for people (console) or for machines (JSON).
+
+Lockstep's own lines carry a stable ``event`` and named values; lines of the libraries come out in the
+same form, with their text as the event. Values bound with ``structlog.contextvars`` are on each line.
+"""
+
+import logging
+import sys
+from typing import Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from lockstep.settings import Settings
+
+#: Libraries whose every step would be a line at info.
+_QUIET: Final = ("httpx", "httpcore", "asyncio")
+
+
+class _CurrentStderr(logging.StreamHandler[TextIO]):
+    """Writes to what ``sys.stderr`` is now: a Dramatiq worker replaces it after its start."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None:
+        raise AttributeError("the stream is always sys.stderr")
+
+
+def configure(settings: Settings, stream: TextIO | None = None) -> None:
+    """Set up logging for this process; a second call replaces the first.
+
+    Args:
+      settings: For LOG_FORMAT, LOG_LEVEL and INSTANCE_ID, which is on every line as ``instance``.
+      stream: Where the lines go; None: standard error.
+    """
+    level = logging.getLevelName(settings.log_level.upper())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _instance(settings.instance_id),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    handler = _CurrentStderr() if stream is None else logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(settings.log_format, colors=(stream or sys.stderr).isatty()),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for former in list(root.handlers):
+        root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _renderers(log_format: str, *, colors: bool) -> list[Processor]:
+    if log_format == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [
+        _printable,
+        structlog.dev.ConsoleRenderer(
+            colors=colors,
+            pad_event_to=0,
+            # Not the default, which shows local variables: payloads and secrets are among them.
+            exception_formatter=structlog.dev.plain_traceback,
+        ),
+    ]
+
+
+def _instance(instance: str) -> Processor:
+    def add(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        event.setdefault("instance", instance)
+        return event
+
+    return add
+
+
+def _printable(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Escape control characters: a group key must not steer the terminal that shows it."""
+    for name, value in event.items():
+        if isinstance(value, str) and name != "exception" and not value.isprintable():
+            event[name] = value.encode("unicode_escape").decode("ascii")
+    return event
