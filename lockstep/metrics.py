@@ -42,6 +42,8 @@ REAPED: Final = "reaped"
 DURATION: Final = "duration"
 WAIT: Final = "wait"
 LATENCY: Final = "latency"
+HTTP_REQUESTS: Final = "http_requests"
+HTTP_DURATION: Final = "http_duration"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Metric:
     """One metric: what it is called, what it means, and where its value comes from.
 
     ``source`` is ``stats NAME`` (counters and histograms of a queue), ``counts NAME`` (a field of
-    ``QueueCounts``), ``redis NAME`` (the server), or ``process`` (this web process alone).
+    ``QueueCounts``), ``redis NAME`` (the server), or ``process NAME`` (counted by this web process alone).
     """
 
     name: str
@@ -138,14 +140,14 @@ METRICS: Final = (
         "counter",
         ("method", "route", "status"),
         "Requests answered by this web process, by route template.",
-        "process",
+        f"process {HTTP_REQUESTS}",
     ),
     Metric(
         "lockstep_http_request_duration_seconds",
         "histogram",
         ("method", "route"),
         "Seconds until this web process had answered a request, by route template.",
-        "process",
+        f"process {HTTP_DURATION}",
     ),
 )
 
