@@ -1,0 +1,1 @@
+"""Measures Lockstep beside plain Dramatiq on one server in one run; ``docs/benchmark.md`` explains it."""

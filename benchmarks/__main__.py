@@ -1,0 +1,48 @@
+"""``python -m benchmarks``: measure, print the table, exit 1 when the order broke or a message was lost."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.status import Status
+
+from benchmarks import report
+from benchmarks.rounds import QUICK, Plan, run_round, systems
+
+
+def main(
+    messages: Annotated[int | None, typer.Option(min=100, help="Messages of one drain (20000).")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds; the median counts (3).")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="One short round, to see that all works.")] = False,
+    appendonly: Annotated[bool, typer.Option("--appendonly", help="Redis keeps its data on disk.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="File to write everything to.")] = None,
+) -> None:
+    """Measure Lockstep beside plain Dramatiq on one embedded Redis."""
+    given = {"messages": messages, "rounds": rounds, "appendonly": appendonly or None}
+    changes = {name: value for name, value in given.items() if value is not None}
+    plan = dataclasses.replace(QUICK if quick else Plan(), **changes)  # type: ignore[arg-type]
+    console, progress = Console(), Console(stderr=True)
+    measured = []
+    with systems(plan.appendonly) as (server, senders), progress.status("") as status:
+        version = server.version()
+        for number in range(1, plan.rounds + 1):
+            tell = partial(_tell, status, number)
+            measured.append(run_round(server, senders, plan, tell))
+    found = report.rows(measured)
+    console.print(report.table(found, plan))
+    if json is not None:
+        content = report.document(found, measured, plan, version)
+        json.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    raise typer.Exit(0 if report.order_kept(found) else 1)
+
+
+def _tell(status: Status, number: int, text: str) -> None:
+    status.update(f"round {number}: {text}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

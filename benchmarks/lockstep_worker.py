@@ -1,0 +1,13 @@
+"""Worker module of Lockstep: its broker with the default settings and middleware."""
+
+import os
+
+from benchmarks.senders import settings
+from benchmarks.worker import serve
+from lockstep import logs
+from lockstep.broker import LockstepBroker
+
+_settings = settings(os.environ["REDIS_URL"])
+logs.configure(_settings)
+broker = LockstepBroker(_settings)
+serve(broker)
