@@ -1,0 +1,86 @@
+"""The application: a route table, a middleware list and an exception map."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lockstep.broker import LockstepBroker
+from lockstep.settings import Settings
+from web import health, messages, queues, scrape
+from web.auth import authorize, check_local
+from web.context import ANSWER_SECONDS, Context, Threads
+from web.paths import MESSAGE, RawPath
+from web.problems import EXCEPTIONS
+from web.recorder import RecordRequests
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One line of the route table; without a scope, no API key is asked for."""
+
+    method: str
+    path: str
+    handler: Handler
+    scope: str | None = None
+
+    @property
+    def template(self) -> str:
+        """The path as people write it."""
+        return self.path.replace(":segment", "")
+
+    async def answer(self, request: Request) -> Response:
+        """Check who calls, then handle the request."""
+        settings = Context.of(request).settings
+        request.scope["lockstep.route"] = self.template
+        check_local(request, settings)
+        if self.scope is not None:
+            authorize(request, settings, self.scope)
+        return await self.handler(request)
+
+
+ENDPOINTS: Final = (
+    Endpoint("POST", "/api/v1/messages", messages.create, "enqueue"),
+    Endpoint("POST", "/api/v1/messages/batch", messages.create_batch, "enqueue"),
+    Endpoint("GET", MESSAGE, messages.show, "read"),
+    Endpoint("GET", "/api/v1/queues", queues.index, "read"),
+    Endpoint("GET", "/queue/status", queues.status, "read"),
+    Endpoint("GET", "/livez", health.live),
+    Endpoint("GET", "/readyz", health.ready),
+    Endpoint("GET", "/metrics", scrape.scrape),
+)
+
+
+def create_app(broker: LockstepBroker, settings: Settings) -> Starlette:
+    """The application over one broker; it connects to Redis when a request needs it."""
+    context = Context(broker, settings, Threads(min(ANSWER_SECONDS, settings.redis_timeout)))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        context.threads.close()
+
+    app = Starlette(
+        routes=[Route(e.path, e.answer, methods=[e.method]) for e in ENDPOINTS],
+        middleware=[Middleware(RawPath), Middleware(RecordRequests, recorder=context.recorder)],
+        exception_handlers=EXCEPTIONS,
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # a path with a slash too many is unknown, like any other
+    app.state.context = context
+    return app
+
+
+def build() -> Starlette:
+    """The application over the broker of ``actors``: ``uvicorn --factory web.app:build``."""
+    import actors  # noqa: PLC0415  (reads the settings: not before somebody wants the application)
+
+    return create_app(actors.broker, actors.settings)

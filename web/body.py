@@ -1,0 +1,87 @@
+"""Reads the JSON body of a request, whatever a client sends instead."""
+
+import asyncio
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from web.problems import MalformedBody, Problem
+
+#: Seconds a client may take to send a body.
+BODY_SECONDS: Final = 10.0
+
+#: Digits of a declared length that are read; as many are more than any limit.
+_DIGITS: Final = 18
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The body of a request that says it is JSON, at most ``most`` bytes; never holds more than that.
+
+    Raises:
+      Problem: 415, it says it is something else; 413, it is or says it is too long; 408, it takes too long.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Problem(415, "The body must be application/json.", {"Accept-Post": "application/json"})
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:_DIGITS]) > most:
+        raise _too_long(most)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _collect(request, most)
+    except TimeoutError:
+        raise Problem(408, "The body did not arrive in time.", {"Connection": "close"}) from None
+
+
+async def _collect(request: Request, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        if len(body) + len(chunk) > most:
+            raise _too_long(most)
+        body += chunk
+    return bytes(body)
+
+
+def _too_long(most: int) -> Problem:
+    return Problem(413, f"The body may have at most {most} bytes.")
+
+
+def parse_json(body: bytes) -> object:
+    """The value that a body stands for, exactly: what JSON leaves to the reader is refused.
+
+    Raises:
+      MalformedBody: not UTF-8, not JSON, NaN or an infinity, a name twice in an object, nested too deeply.
+    """
+    try:
+        return json.loads(
+            body.decode("utf-8"), parse_float=_finite, parse_constant=_refuse, object_pairs_hook=_unique
+        )
+    except MalformedBody:
+        raise
+    except RecursionError:
+        raise MalformedBody("The body is nested too deeply.") from None
+    except ValueError as error:  # also its kinds UnicodeDecodeError and JSONDecodeError, and too many digits
+        raise MalformedBody(f"The body is not JSON: {error}") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise MalformedBody("The body holds a number that is too large.")
+    return value
+
+
+def _refuse(name: str) -> None:
+    raise MalformedBody(f"The body holds {name}, which is not JSON.")
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            raise MalformedBody(f"The body names {name[:128]!r} twice in one object.")
+        result[name] = value
+    return result

@@ -1,0 +1,99 @@
+"""Messages: accept one, accept many, show one."""
+
+from typing import Any, Final
+
+import dramatiq
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lockstep.broker import LockstepBroker
+from lockstep.errors import InvalidMessage
+from lockstep.records import Accepted
+from lockstep.requests import kind, member, parse_request
+from web.body import parse_json, read_body
+from web.context import Context
+from web.paths import message_path
+from web.problems import Problem
+from web.views import Json, message_view
+
+#: Messages in one batch, at most.
+MAX_BATCH: Final = 1000
+
+#: The body of a batch may be this many times MAX_PAYLOAD_BYTES.
+BATCH_FACTOR: Final = 16
+
+
+async def create(request: Request) -> Response:
+    """Accept one message: 202, or 200 when its id was known already."""
+    _refuse_idempotency_key(request)
+    context = Context.of(request)
+    body = await read_body(request, context.settings.max_payload_bytes)
+    message, accepted = await context.threads.run(lambda: _submit(context.broker, body))
+    headers = {"Location": message_path(accepted.id)}
+    if accepted.duplicate:
+        headers["Idempotent-Replayed"] = "true"
+    return Json(_accepted_view(message, accepted), 200 if accepted.duplicate else 202, headers)
+
+
+async def create_batch(request: Request) -> Response:
+    """Accept up to 1000 messages, or none if one of them is wrong."""
+    _refuse_idempotency_key(request)
+    context = Context.of(request)
+    body = await read_body(request, context.settings.max_payload_bytes * BATCH_FACTOR)
+    accepted = await context.threads.run(lambda: _submit_batch(context.broker, body))
+    duplicates = sum(one.duplicate for one in accepted)
+    ids = [one.id for one in accepted]
+    return Json({"accepted": len(ids) - duplicates, "duplicates": duplicates, "ids": ids}, 202)
+
+
+async def show(request: Request) -> Response:
+    """One message with every attempt."""
+    context = Context.of(request)
+    record = await context.threads.run(lambda: context.broker.store.message(request.path_params["id"]))
+    return Json(message_view(record))
+
+
+def _submit(broker: LockstepBroker, body: bytes) -> tuple["dramatiq.Message[Any]", Accepted]:
+    message, delay = parse_request(broker, parse_json(body))
+    return message, broker.submit(message, delay=delay)
+
+
+def _submit_batch(broker: LockstepBroker, body: bytes) -> list[Accepted]:
+    parsed = [
+        parse_request(broker, item, pointer=f"/messages/{place}")
+        for place, item in enumerate(_items(parse_json(body)))
+    ]
+    try:
+        return broker.enqueue_many([message for message, _ in parsed], [delay for _, delay in parsed])
+    except InvalidMessage as error:
+        # The engine counts from the beginning of the list that it was given.
+        error.field = f"/messages{error.field}"
+        raise
+
+
+def _items(data: object) -> list[object]:
+    if not isinstance(data, dict):
+        raise InvalidMessage("", f"expected an object, got {kind(data)}")
+    for name in data:
+        if name != "messages":
+            raise InvalidMessage(member("", name), "no such field; there is: messages")
+    items = data.get("messages")
+    if not isinstance(items, list) or not 1 <= len(items) <= MAX_BATCH:
+        raise InvalidMessage("/messages", f"expected an array of 1 to {MAX_BATCH} messages")
+    return items
+
+
+def _accepted_view(message: "dramatiq.Message[Any]", accepted: Accepted) -> dict[str, Any]:
+    return {
+        "id": accepted.id,
+        "queue": message.queue_name,
+        "group": message.options.get("group"),
+        "state": accepted.state,
+        "sequence": accepted.sequence,
+    }
+
+
+def _refuse_idempotency_key(request: Request) -> None:
+    # To ignore it would let a client believe that its repeat is safe.
+    if "idempotency-key" in request.headers:
+        raise Problem(400, "Idempotency-Key is not supported yet: give each message an id of your own.")

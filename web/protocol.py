@@ -1,0 +1,66 @@
+"""HTTP/1.1 as uvicorn speaks it, with a deadline for requests and problem details for what is no HTTP."""
+
+import asyncio
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from web import problems
+
+#: Seconds a client may take until the head of its request is complete.
+HEAD_SECONDS: Final = 10.0
+
+
+class DeadlineProtocol(H11Protocol):
+    """Closes connections that hold a place without asking for anything.
+
+    The deadline runs while bytes may come that belong to no request in work: from the connection on, and
+    again from the first byte after an answer. The time for a body is limited where the body is read.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the deadline with the connection."""
+        super().connection_made(transport)
+        self._start_deadline()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop the deadline when a request is complete enough to be worked on."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_deadline()
+        else:
+            self._start_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the deadline with the connection."""
+        self._stop_deadline()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP with a problem, unless an answer has begun already."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            content = problems.body(400, msg)
+            headers: list[tuple[str, Any]] = [
+                ("content-type", problems.MEDIA_TYPE),
+                ("content-length", str(len(content))),
+                ("connection", "close"),
+            ]
+            for event in (
+                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                h11.Data(data=content),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,98 @@
+"""One web process: uvicorn with our limits, our logs and our way to stop."""
+
+import socket
+from types import FrameType
+from typing import Final
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from lockstep import logs
+from lockstep.settings import Settings
+from web.app import create_app
+from web.auth import check_exposure
+from web.protocol import DeadlineProtocol
+
+#: Seconds that requests in work may take once the process was told to stop.
+GRACE_SECONDS: Final = 10
+
+#: Bytes that the head of a request may have.
+HEAD_BYTES: Final = 16_384
+
+#: Connections that wait to be accepted.
+BACKLOG: Final = 1024
+
+_log = structlog.get_logger("lockstep.web")
+
+
+class Server(uvicorn.Server):
+    """Stops in order on SIGTERM or SIGINT, however often they come, and returns instead of dying by them.
+
+    Procfile platforms signal a process directly and through its group: the second signal means nothing new.
+    """
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Answer what is in work, then stop."""
+        self.should_exit = True
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; answers the exit code.
+
+    Raises:
+      InvalidSettings: it would be open to others without API keys.
+    """
+    import actors  # noqa: PLC0415  (connects nothing, but must see the environment of this process)
+
+    logs.configure(settings)
+    check_exposure(settings)
+    try:
+        listener = listen(settings.bind_host, settings.port)
+    except OSError as error:
+        _log.error("web.failed", host=settings.bind_host, port=settings.port, error=str(error))
+        return 1
+    host, port = listener.getsockname()[:2]
+    _log.info("web.started", host=host, port=port)
+    make_server(create_app(actors.broker, settings)).run(sockets=[listener])
+    actors.broker.close()
+    _log.info("web.stopped")
+    return 0
+
+
+def make_server(app: Starlette) -> Server:
+    """A server with our limits; ``run(sockets=[…])`` serves until it is told to stop."""
+    config = uvicorn.Config(
+        app,
+        http=DeadlineProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+    )
+    return Server(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+      OSError: the address is in use or not ours.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+    )[0]
+    # The protocol is named, since asyncio only turns Nagle's delay off where it is.
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
