@@ -6,6 +6,7 @@ answer be lost, after the receiver took the message. So every attempt carries th
 """
 
 import logging
+import string
 import threading
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 import structlog
@@ -30,6 +32,7 @@ REDIRECTS: Final = frozenset({301, 302, 307, 308})
 MOST_REDIRECTS: Final = 3
 #: Bytes of an answer that are read, so that its connection can be used again; the rest is dropped.
 MOST_ANSWER_BYTES: Final = 65_536
+_HEADER_SAFE: Final = string.punctuation.replace("%", "")
 
 # Both log whole URLs, which may hold a token.
 for _name in ("httpx", "httpcore"):
@@ -115,17 +118,20 @@ class Deliverer:
         raise DeliveryError(f"{url.netloc.decode()} redirected more than {MOST_REDIRECTS} times")
 
     def _headers(self, message: Outgoing) -> dict[str, str]:
+        # An id may be any text; a header is printable ASCII. The percent sign is encoded too, so that no two
+        # ids look the same.
+        header_id = quote(message.id, safe=_HEADER_SAFE)
         headers = {
             "content-type": "application/json",
             "user-agent": "lockstep",
-            "webhook-id": message.id,
-            "idempotency-key": message.id,
+            "webhook-id": header_id,
+            "idempotency-key": header_id,
         }
         if self._secret:
             now = int(time.time())
             headers["webhook-timestamp"] = str(now)
             headers["webhook-signature"] = signature(
-                self._secret, message_id=message.id, timestamp=now, body=message.body
+                self._secret, message_id=header_id, timestamp=now, body=message.body
             )
         return headers
 

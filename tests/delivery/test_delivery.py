@@ -63,6 +63,21 @@ def test_the_signature_is_the_one_of_the_published_example() -> None:
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
+@pytest.mark.parametrize(
+    ("message_id", "header"),
+    [("order-7:a/b.c", "order-7:a/b.c"), (" ü\t€", "%20%C3%BC%09%E2%82%AC"), ("50%", "50%25")],
+)
+def test_an_id_of_any_characters_is_a_valid_header(
+    message_id: str, header: str, make_deliverer: Make, outgoing: Message, receiver: Receiver
+) -> None:
+    make_deliverer(delivery_secret=SECRET).deliver(outgoing(id=message_id))
+    [request] = receiver.received
+    assert request.headers["webhook-id"] == request.headers["idempotency-key"] == header
+    signed = f"{header}.{request.headers['webhook-timestamp']}.".encode() + request.body
+    mac = hmac.new(base64.b64decode(SECRET.split("_", 1)[1]), signed, hashlib.sha256)
+    assert request.headers["webhook-signature"] == "v1," + base64.b64encode(mac.digest()).decode()
+
+
 def test_an_own_header_cannot_be_overridden(
     make_deliverer: Make, outgoing: Message, receiver: Receiver
 ) -> None:
