@@ -20,7 +20,7 @@ T = TypeVar("T")
 THREADS: Final = 16
 
 #: Seconds within which a client hears that Redis is away, when REDIS_TIMEOUT is not shorter.
-ANSWER_SECONDS: Final = 1.8
+ANSWER_SECONDS: Final = 1.6
 
 
 class Threads:

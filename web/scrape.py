@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -92,7 +91,8 @@ class Exposition(Collector):
                 cumulated, below = [], 0
                 for bound in metrics.BOUNDS:
                     below += buckets[bound]
-                    cumulated.append((floatToGoString(bound), float(below)))
+                    # As OpenMetrics writes numbers: 5.0, not 5.
+                    cumulated.append((bound if bound == "+Inf" else str(float(bound)), float(below)))
                 family.add_metric((*owner, *labels), cumulated, total_us / 1_000_000)
         return family
 

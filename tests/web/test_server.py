@@ -1,7 +1,6 @@
 """A real uvicorn on a real socket: what only shows on the wire."""
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,11 +9,11 @@ import httpx
 import pytest
 
 from tests.web.client import Client, assert_problem
+from tests.web.wire import HEAD, Wire
 from web import body, protocol
 from web.server import HEAD_BYTES, listen, make_server
 
 MAIL = b'{"actor": "mail.send", "kwargs": {"to": "a"}}'
-HEAD = b"POST /api/v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 DEADLINE = 0.4
 
 
@@ -31,36 +30,6 @@ def port(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     server.should_exit = True
     thread.join(15)
     assert not thread.is_alive()
-
-
-class Wire:
-    """One connection; reads whole answers."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
-
-    def __enter__(self) -> "Wire":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def answer(self) -> tuple[int, bytes]:
-        """Status and body of the next answer; (0, b"") when the server closed the connection."""
-        head = b""
-        while b"\r\n\r\n" not in head:
-            chunk = self.socket.recv(1)
-            if not chunk:
-                return 0, b""
-            head += chunk
-        length = int(head.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
-        content = b""
-        while len(content) < length:
-            content += self.socket.recv(length - len(content))
-        return int(head.split(b" ")[1]), content
 
 
 def test_messages_over_a_socket(port: int) -> None:

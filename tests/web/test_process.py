@@ -1,0 +1,120 @@
+"""The web process as it is deployed: how it starts, stops, and refuses to start."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lockstep.settings import Settings
+from tests.web.wire import HEAD, Wire
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import sys
+from lockstep.settings import Settings
+from web.server import run
+sys.exit(run(Settings.load()))
+"""
+MAIL = b'{"actor": "messages.deliver", "kwargs": {"instance_id": "i", "customer_id": "c", "body": "b"}}'
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(settings: Settings) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def go(**environment: str) -> "subprocess.Popen[str]":
+        own = {
+            "REDIS_URL": settings.redis_url or "",
+            "QUEUE_NAMESPACE": settings.queue_namespace,
+            "LOG_FORMAT": "json",
+            "PORT": "0",
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            cwd=ROOT,
+            env={**os.environ, **own, **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield go
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def port_of(process: "subprocess.Popen[str]") -> int:
+    assert process.stderr
+    for line in process.stderr:
+        event = json.loads(line)
+        if event["event"] == "web.started":
+            return int(event["port"])
+    raise AssertionError(f"it ended with {process.wait(5)}")
+
+
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM] * 2, [signal.SIGINT] * 3]
+)
+def test_a_signal_lets_it_finish_what_is_in_work(start: Start, signals: list[int]) -> None:
+    process = start()
+    port = port_of(process)
+    with Wire(port) as wire:
+        wire.send(HEAD + b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(MAIL))
+        assert wire.answer()[0] == 100  # the handler waits for the body
+        for number in signals:
+            process.send_signal(number)
+        wait_until_closed(port)
+        wire.send(MAIL)
+        assert wire.answer()[0] == 202
+    assert process.wait(10) == 0
+    assert process.stderr
+    assert json.loads(process.stderr.read().splitlines()[-1])["event"] == "web.stopped"
+
+
+def wait_until_closed(port: int) -> None:
+    """Return when nobody listens any more: a connection is refused, or reset while it waits."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
+                probe.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                probe.recv(1)
+        except OSError:
+            return
+    raise AssertionError("it still listens")
+
+
+def test_it_serves_before_redis_is_there(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    process = start(REDIS_URL=f"redis://127.0.0.1:{port}/0")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port_of(process)}", trust_env=False) as http:
+        assert http.get("/livez").status_code == 200
+        assert http.get("/readyz").status_code == 503
+
+
+def test_a_port_in_use_ends_it(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = start(PORT=str(taken.getsockname()[1]))
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert json.loads(errors.splitlines()[-1])["event"] == "web.failed"
+
+
+def test_it_refuses_to_serve_everybody_without_keys(start: Start) -> None:
+    process = start(HOST="0.0.0.0")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "set API_KEYS" in errors
