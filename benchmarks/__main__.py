@@ -3,7 +3,7 @@
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import orjson
 import typer
@@ -12,6 +12,10 @@ from rich.status import Status
 
 from benchmarks import report
 from benchmarks.rounds import QUICK, Plan, run_round, systems
+
+
+#: Columns that the table needs; a pipe has fewer by default.
+WIDTH: Final = 110
 
 
 def main(
@@ -25,7 +29,8 @@ def main(
     given = {"messages": messages, "rounds": rounds, "appendonly": appendonly or None}
     changes = {name: value for name, value in given.items() if value is not None}
     plan = dataclasses.replace(QUICK if quick else Plan(), **changes)  # type: ignore[arg-type]
-    console, progress = Console(), Console(stderr=True)
+    progress, console = Console(stderr=True), Console()
+    console.width = max(console.width, WIDTH)
     measured = []
     with systems(plan.appendonly) as (server, senders), progress.status("") as status:
         version = server.version()

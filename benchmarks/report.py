@@ -47,10 +47,13 @@ def rows(rounds: list[Round]) -> list[Row]:
 
 def table(found: list[Row], plan: Plan) -> Table:
     """The table that ``make bench`` prints."""
-    title = f"{plan.messages:,} messages of 100 bytes, two processes of eight threads, {plan.rounds} rounds"
+    title = (
+        f"Lockstep, ordered, beside plain Dramatiq, not ordered: {plan.messages:,} messages of 100 bytes, "
+        f"two processes of eight threads, median of {plan.rounds}"
+    )
     made = Table(title=title)
-    made.add_column("figure")
-    for column in ("plain Dramatiq, no order", "Lockstep", "times", "at least", "aim"):
+    made.add_column("figure", no_wrap=True)
+    for column in ("plain", "Lockstep", "times", "at least", "aim"):
         made.add_column(column, justify="right")
     made.add_column("")
     for row in found:

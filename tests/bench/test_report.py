@@ -35,7 +35,7 @@ def test_a_multiple_is_of_the_same_round() -> None:
 
 
 def test_what_must_never_happen_is_added_up() -> None:
-    rounds = [a_round(0, 0), a_round(0, 0, order_violations=1), a_round(0, 0)]
+    rounds = [a_round(5, 0), a_round(5, 0, order_violations=1), a_round(5, 0)]
     assert row(rounds, "order_violations").lockstep == 1
     assert row(rounds, "order_violations").verdict == "missed"
     assert not report.order_kept(report.rows(rounds))
