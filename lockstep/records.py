@@ -1,6 +1,7 @@
 """The values that cross the boundary between the store and everybody else."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lockstep.states import GroupState, MessageState, Settled, Verb
 
@@ -14,6 +15,7 @@ class NewMessage:
     payload: bytes
     group: str | None = None
     delay_ms: int = 0  #: milliseconds until it joins its group, by the server's clock
+    blocks: bool = False  #: its death blocks its group until an operator acts
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,7 @@ class Accepted:
     duplicate: bool  #: the id was known already; nothing was written
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """A claimed message and the proof that it is ours."""
 
     ref: str
@@ -40,7 +41,6 @@ class Lease:
     failures: int  #: attempts that failed before this one
     crashes: int  #: earlier deliveries whose worker died or lost its lease
     enqueued_ms: int  #: server time
-    claimed_ms: int  #: server time
     parked_ms: int  #: server time since when its actor is unknown here; 0: it is not
 
     @property
@@ -53,13 +53,13 @@ class Lease:
 class Claim:
     """The answer to a claim: heads of groups, and when to look again if there is no wake-up."""
 
+    now_ms: int  #: server time
     leases: list[Lease]
     more: bool  #: other groups are ready
     next_due_ms: int | None  #: milliseconds from now until something falls due; None: nothing will
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How one lease ends."""
 
     ref: str
@@ -69,7 +69,6 @@ class Settlement:
     delay_ms: int = 0  #: of a retry, or of a release that must not run again at once
     error: bytes = b""  #: the attempt's error as JSON ``{type, message, traceback}``; empty: none
     reason: str = ""  #: why it is dead or released
-    block: bool = False  #: of a dead letter: the group waits for an operator
     park: bool = False  #: of a release: the actor is unknown here
     result: bytes | None = None  #: what the actor returned, encoded
     result_ttl_ms: int = 0

@@ -1,0 +1,110 @@
+"""A claimed message on its way through this process: Dramatiq's proxy, with its lease and its outcome."""
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from dramatiq import Message, MessageProxy
+from dramatiq.middleware import raise_thread_exception
+from dramatiq.threading import Interrupt
+
+from lockstep.errors import LeaseLost
+from lockstep.records import Lease, Settlement
+from lockstep.states import Verb
+
+if TYPE_CHECKING:
+    from lockstep.exchange import Exchange
+
+
+class ClaimedMessage(MessageProxy):
+    """What actors see as ``CurrentMessage``: ``fence``, ``attempt``, ``group`` and ``sequence`` beside Dramatiq's fields.
+
+    ``settlement`` says how its lease ends. It is retry until a middleware that saw the end says otherwise:
+    a message whose outcome nobody could decide is never acknowledged by accident.
+    """
+
+    def __init__(self, message: Message[Any], lease: Lease, exchange: "Exchange", deadline: float, claimed_ms: int):
+        super().__init__(message)
+        # Set here, not looked up through the proxy: each is read many times on the way.
+        self.message_id = message.message_id
+        self.actor_name = message.actor_name
+        self.queue_name = message.queue_name
+        self.args = message.args
+        self.kwargs = message.kwargs
+        self.options = message.options
+        self.lease = lease
+        self.exchange = exchange
+        self.deadline = deadline  #: ``time.monotonic()`` until which the lease surely holds
+        self.claimed_ms = claimed_ms
+        self.claimed_at = time.monotonic()
+        self.started_at = 0.0  #: ``time.monotonic()``; 0: it has not started
+        self.settlement: Settlement | None = None
+        self.result: tuple[bytes, int] | None = None  #: encoded, and its time to live in milliseconds
+        self.hook_error: Exception | None = None  #: a middleware hook raised: the attempt counts as failed
+        self.lost = False  #: the lease ended without us
+        self.stopped = False  #: the process stops: the actor was interrupted
+        self._thread: int | None = None
+        self._guard = threading.Lock()
+
+    @property
+    def fence(self) -> int:
+        """Rises with every claim of the group: store it with what you write, refuse writes with a lower one."""
+        return self.lease.fence
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt; an attempt that was released or lost with its worker does not count."""
+        return self.lease.failures + 1
+
+    @property
+    def group(self) -> str | None:
+        """The group key; None for a message without a group."""
+        return self.lease.group
+
+    @property
+    def sequence(self) -> int:
+        """The place in the order of acceptance of its shard."""
+        return self.lease.sequence
+
+    def holds(self) -> bool:
+        """Whether the lease surely holds now, by this process's own clock."""
+        return not self.lost and time.monotonic() < self.deadline
+
+    def settle(self, verb: Verb, **details: Any) -> None:
+        """Decide how the lease ends; the last decision counts."""
+        lease = self.lease
+        self.settlement = Settlement(ref=lease.ref, token=lease.token, id=lease.id, verb=verb, **details)
+
+    # An interrupt may only ever hit the thread while it runs this very message.
+
+    def enter_thread(self) -> None:
+        """This thread begins to run the actor."""
+        self.started_at = time.monotonic()
+        self._thread = threading.get_ident()
+
+    def leave_thread(self) -> None:
+        """This thread has ended the actor: interrupts come too late from here on."""
+        try:
+            with self._guard:
+                self._thread = None
+        except Interrupt:
+            self._thread = None  # it was on its way already, and has now arrived
+
+    def interrupt(self, exception: type[Interrupt] = LeaseLost) -> bool:
+        """Raise ``exception`` in the actor's thread, if it is running; answers whether it was."""
+        with self._guard:
+            if exception is LeaseLost:
+                self.lost = True
+            else:
+                self.stopped = True
+            if self._thread is None:
+                return False
+            raise_thread_exception(self._thread, exception)
+            return True
+
+    def __str__(self) -> str:
+        return f"{self.actor_name} {self.message_id}"  # never the arguments: this goes into log lines
+
+    __repr__ = __str__
+    __hash__ = object.__hash__
+

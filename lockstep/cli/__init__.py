@@ -1,0 +1,38 @@
+"""The console script ``lockstep``: one module a command.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 timed out or not ready, 4 Redis not reachable, 5 refused.
+"""
+
+import sys
+from pathlib import Path
+
+import typer
+
+from lockstep.cli import message, send, status, up, web, worker
+from lockstep.cli.common import complain
+from lockstep.errors import LockstepError, exit_code
+
+app = typer.Typer(
+    name="lockstep",
+    help="Messages that share a group run one at a time, in order, across every worker.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("up")(up.up)
+app.command("web")(web.web)
+app.command("worker")(worker.worker)
+app.command("send")(send.send)
+app.command("status")(status.status)
+app.command("message")(message.message)
+
+
+def main() -> None:
+    """Run a command. Ends the process with one of the exit codes above, never with a trace of our errors."""
+    # Actor modules of the project one stands in, as the command `dramatiq` finds them.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        app()
+    except LockstepError as error:
+        complain(str(error))
+        sys.exit(exit_code(error))

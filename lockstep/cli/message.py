@@ -1,0 +1,59 @@
+"""``lockstep message``: all that is known about one message."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.views import message_view
+from lockstep.store import Store
+
+
+def message(
+    message_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the message.", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")] = False,
+) -> None:
+    """Show one message with every attempt."""
+    store = Store.connect(settings_with_redis())
+    try:
+        view = message_view(store.message(message_id))
+    finally:
+        store.close()
+    if json:
+        print_json(view)
+        return
+    out.print(_facts(view))
+    if view["attempts"]:
+        out.print(_attempts(view["attempts"]))
+
+
+def _facts(view: dict[str, Any]) -> Table:
+    table = Table(show_header=False, box=None)
+    for name, value in view.items():
+        if name != "attempts" and value is not None:
+            table.add_row(name, _text(value))
+    return table
+
+
+def _attempts(attempts: list[dict[str, Any]]) -> Table:
+    table = Table("#", "worker", "started", "ended", "outcome", "error", title="Attempts")
+    for number, attempt in enumerate(attempts, start=1):
+        error = attempt["error"] or {}
+        table.add_row(
+            str(number),
+            _text(attempt["worker"]),
+            attempt["started_at"],
+            attempt["ended_at"] or "",
+            attempt["outcome"],
+            _text(": ".join(filter(None, (error.get("type"), error.get("message"))))),
+        )
+    return table
+
+
+def _text(value: object) -> str:
+    """Plain text for a table: what others wrote is neither markup nor a control sequence."""
+    from rich.markup import escape  # noqa: PLC0415
+
+    text = str(value)
+    return escape(text if text.isprintable() else text.encode("unicode_escape").decode("ascii"))

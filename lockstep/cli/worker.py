@@ -1,0 +1,49 @@
+"""``lockstep worker``: a worker in the foreground, by Dramatiq's own command."""
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+import dramatiq.cli
+import typer
+
+from lockstep import logs
+from lockstep.cli.common import settings_with_redis
+from lockstep.parent import die_with_parent
+from lockstep.settings import Settings
+
+#: Seconds beyond WORKER_SHUTDOWN_TIMEOUT that Dramatiq waits: the drain ends by itself before.
+_GRACE: Final = 5
+
+
+def worker() -> None:
+    """Run a worker: WORKER_PROCESSES processes of WORKER_CONCURRENCY threads.
+
+    SIGTERM and Ctrl-C drain it, SIGHUP drains and starts it again.
+    """
+    settings = settings_with_redis()
+    logs.configure(settings)
+    if "SUPERVISOR_ENABLED" in os.environ:
+        # A supervisord that starts anew would start a second one beside an orphan.
+        die_with_parent()
+    # On SIGHUP Dramatiq executes this name again, so it must be a program.
+    if not os.access(sys.argv[0], os.X_OK):
+        sys.argv[0] = str(Path(sysconfig.get_path("scripts")) / "lockstep")
+    raise typer.Exit(dramatiq.cli.main(dramatiq.cli.make_argument_parser().parse_args(arguments(settings))))
+
+
+def arguments(settings: Settings) -> list[str]:
+    """The arguments of the command ``dramatiq`` for these settings."""
+    drain_ms = round((settings.worker_shutdown_timeout + _GRACE) * 1000)
+    given = [
+        "actors",
+        f"--processes={settings.worker_processes}",
+        f"--threads={settings.worker_concurrency}",
+        f"--worker-shutdown-timeout={drain_ms}",
+        "--skip-logging",
+    ]
+    if settings.worker_queues:
+        given += ["--queues", *settings.worker_queues]
+    return given

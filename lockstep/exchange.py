@@ -1,0 +1,136 @@
+"""One consumer's side of one shard: settle what ended and claim what is next, in one round trip.
+
+A request whose answer was lost is kept and sent again unchanged until it is answered: the scripts know it by its
+numbers, so a settlement is never taken for a stale one, and no claimed message is orphaned.
+"""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lockstep import replies, scripts
+from lockstep.keys import ShardKeys
+from lockstep.link import Call, Link
+from lockstep.records import Claim, Settlement
+from lockstep.settings import Settings
+from lockstep.states import Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one round trip asks for."""
+
+    settlements: Sequence[Settlement]
+    settle: tuple[Any, ...] | None  #: arguments of the script
+    claim_number: str | None
+    nonce: str
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one round trip answered."""
+
+    lost: list[Settlement]  #: their tokens held no lease: nothing was changed
+    claim: Claim | None
+    sent_at: float  #: ``time.monotonic()`` before the request left: leases count from here
+
+
+class Exchange:
+    """Settles and claims in one shard; used by one thread."""
+
+    def __init__(self, link: Link, shard: ShardKeys, settings: Settings, owner: str) -> None:
+        self.shard = shard
+        self._link = link
+        self._settings = settings
+        self._owner = owner
+        self._meta = shard.prefix + "meta"
+        self._pending: Request | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a request waits for its answer; it must be sent before another."""
+        return self._pending is not None
+
+    @property
+    def sessions(self) -> tuple[str, str]:
+        """The names under which the scripts remember this exchange's last answers."""
+        return f"{self._link.session}.s", f"{self._link.session}.c"
+
+    def request(self, settlements: Sequence[Settlement], counters: Counter[str], wanted: int) -> Answer:
+        """Settle, count, and claim up to ``wanted`` heads.
+
+        Raises:
+          RedisUnavailable: the request is kept: call ``resend`` until it answers.
+        """
+        assert self._pending is None
+        settle = None
+        if settlements or counters:
+            settle = self._settle_arguments(settlements, counters, claims=wanted > 0)
+        number = self._link.next_number() if wanted else None
+        self._pending = Request(settlements, settle, number, secrets.token_hex(8), wanted)
+        return self.resend()
+
+    def resend(self) -> Answer:
+        """Send the request that waits for its answer.
+
+        Raises:
+          RedisUnavailable: it still waits.
+        """
+        request = self._pending
+        assert request is not None
+        sent_at = time.monotonic()
+        answers = self._link.run(lambda: self._calls(request))
+        self._pending = None
+        lost: list[Settlement] = []
+        if request.settle is not None:
+            lost = [s for s, held in zip(request.settlements, answers[0], strict=True) if not held]
+        claim = replies.claim(answers[-1]) if request.wanted else None
+        return Answer(lost, claim, sent_at)
+
+    def disconnect(self) -> None:
+        """Close the connection."""
+        self._link.disconnect()
+
+    def _calls(self, request: Request) -> list[Call]:
+        calls: list[Call] = []
+        if request.settle is not None:
+            calls.append((scripts.load("settle"), self._meta, request.settle))
+        if request.wanted:
+            hold = "0" if self._settings.redis_synced_writes else "1"
+            arguments = (
+                *(self.sessions[1], request.claim_number, self._link.epoch, request.nonce),
+                *(request.wanted, self._settings.lease_ms, self._owner, hold),
+            )
+            calls.append((scripts.load("claim"), self._meta, arguments))
+        return calls
+
+    def _settle_arguments(
+        self, settlements: Sequence[Settlement], counters: Counter[str], *, claims: bool
+    ) -> tuple[Any, ...]:
+        keep = self._settings.retention_done_count
+        arguments: list[Any] = [self.sessions[0], self._link.next_number(), keep, int(claims), len(counters)]
+        for pair in counters.items():
+            arguments += pair
+        for settlement in settlements:
+            arguments += settlement_arguments(settlement)
+        return tuple(arguments)
+
+
+def settlement_arguments(one: Settlement) -> tuple[Any, ...]:
+    """A settlement as ``settle.lua`` reads it."""
+    head = (one.ref, one.token, one.id)
+    match one.verb:
+        case Verb.COMPLETE if one.result is None:
+            return ("complete", *head)
+        case Verb.COMPLETE:
+            return ("result", *head, one.result, one.result_ttl_ms)
+        case Verb.RETRY:
+            return ("retry", *head, one.delay_ms, one.error)
+        case Verb.DEAD_LETTER:
+            return ("dead_letter", *head, one.reason, one.error)
+        case Verb.RELEASE:
+            return ("release", *head, one.delay_ms, one.reason, int(one.park))

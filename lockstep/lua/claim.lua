@@ -1,0 +1,115 @@
+-- Purpose: lease the heads of groups that are ready, at most one of a group, in turn.
+--          Repeatable: a resent call answers the same leases, as far as they still hold.
+-- KEYS:    1 meta of the shard
+-- ARGV:    1 session, 2 call number, 3 epoch (8 characters: this life of Redis), 4 nonce (16 characters),
+--          5 heads wanted, 6 lease (ms), 7 owner, 8 '1' to hold off after a restart of Redis
+-- Answers: now (ms); 1 when other groups are ready, else 0; ms until something falls due (-1: nothing);
+--          then for each lease: ref, token, id, actor, payload, sequence, failures, crashes, enqueued, parked
+-- States:  message waiting -> running; group ready -> leased; what is due: see includes/due.lua
+
+-- @include shard
+-- @include session
+-- @include row
+-- @include lease
+-- @include group
+-- @include due
+
+local SESSION, NUMBER, EPOCH, NONCE, OWNER = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
+local WANTED, LEASE_MS = tonumber(ARGV[5]), tonumber(ARGV[6])
+
+local meta = redis.call('HMGET', KEYS[1], 'fence', 'epoch', 'hold_until')
+
+-- Redis began a new life and may have lost its tail: a holder of the former life that this one does not know
+-- may still run. Nobody claims until its lease has ended or its renewal was refused.
+local hold_until = tonumber(meta[3] or 0)
+if meta[2] ~= EPOCH then
+    redis.call('HSET', KEYS[1], 'epoch', EPOCH)
+    if meta[2] and ARGV[8] == '1' and redis.call('ZCARD', key('claimers')) > 0 then
+        hold_until = NOW + LEASE_MS
+        redis.call('HSET', KEYS[1], 'hold_until', hold_until)
+    end
+end
+if hold_until > NOW then
+    return {NOW, 0, hold_until - NOW}
+end
+
+local function describe(ref, token, id, row)
+    return {ref, token, id, row[ROW.ACTOR], row[ROW.PAYLOAD], row[ROW.SEQUENCE], row[ROW.FAILURES] or 0,
+        row[ROW.CRASHES] or 0, row[ROW.ENQUEUED], row[ROW.PARKED] or 0}
+end
+
+local function answer_again(refs)
+    local answer = {NOW, 1, 0}
+    for _, ref in ipairs(refs) do
+        local packed = redis.call('HGET', key('leases'), ref)
+        if packed and string.sub(packed, -16 + TOKEN_LENGTH, TOKEN_LENGTH) == NONCE then
+            local id = head_of(ref)
+            local row = cmsgpack.unpack(redis.call('HGET', key('messages'), id))
+            answer[#answer + 1] = describe(ref, string.sub(packed, 1, TOKEN_LENGTH), id, row)
+        end
+    end
+    return answer
+end
+
+local claimed_before = replay(SESSION, NUMBER)
+if claimed_before then
+    return answer_again(claimed_before)
+end
+
+promote_due(100)
+
+local refs = redis.call('LPOP', key('ready'), WANTED)
+if not refs then
+    return {NOW, 0, next_due()}
+end
+
+local ids = {}
+for i, ref in ipairs(refs) do
+    ids[i] = head_of(ref) or ''
+end
+local rows = redis.call('HMGET', key('messages'), unpack(ids))
+
+-- A row that is no array is handed out as it is: the worker cannot decode it either, and dead-letters its bytes.
+local function read_claimed(id, ref, packed)
+    local intact, row = pcall(cmsgpack.unpack, packed)
+    if intact and type(row) == 'table' and row[ROW.ENQUEUED] then
+        return row
+    end
+    row = {ref, '', packed, 0, NOW}
+    write_row(id, row)
+    return row
+end
+
+local fence = math.max(tonumber(meta[1] or 0), NOW_US - 1)
+local answer, leases, expiries, leased, passed = {NOW, 0, 0}, {}, {}, {}, {}
+for i, ref in ipairs(refs) do
+    if rows[i] then
+        fence = fence + 1
+        local token = EPOCH .. ':' .. string.format('%016.0f', fence) .. ':' .. NONCE
+        answer[#answer + 1] = describe(ref, token, ids[i], read_claimed(ids[i], ref, rows[i]))
+        leases[#leases + 1] = ref
+        leases[#leases + 1] = pack_lease(token, OWNER)
+        expiries[#expiries + 1] = NOW + LEASE_MS
+        expiries[#expiries + 1] = ref
+        leased[#leased + 1] = ref
+    elseif ids[i] ~= '' and pop_head(ref) then
+        passed[#passed + 1] = ref -- its head has no row (Redis lost it): the group goes on without it
+    end
+end
+if #leased > 0 then
+    redis.call('HSET', key('leases'), unpack(leases))
+    redis.call('ZADD', key('expiries'), unpack(expiries))
+    redis.call('HSET', KEYS[1], 'fence', string.format('%.0f', fence))
+    remember(SESSION, NUMBER, leased)
+end
+make_ready('RPUSH', passed)
+
+-- Pass the wake-up on when groups remain, take it back when none do.
+if redis.call('EXISTS', key('ready')) == 1 then
+    answer[2] = 1
+    wake()
+else
+    redis.call('DEL', key('wake'))
+    answer[3] = next_due()
+end
+return answer

@@ -1,0 +1,31 @@
+-- Purpose: count what a shard holds, in constant time. Writes nothing.
+-- KEYS:    1 meta of the shard
+-- ARGV:    none
+-- Answers: messages: scheduled, waiting, running, backoff, done, dead; groups: ready, leased, blocked;
+--          age (ms) of the head that has been ready longest (-1: none); stats (flat); claimers (flat, ms since seen)
+-- States:  none changes
+
+-- @include shard
+-- @include row
+-- @include group
+
+local leased = redis.call('HLEN', key('leases'))
+local scheduled = redis.call('ZCARD', key('scheduled'))
+local backoff = redis.call('ZCOUNT', key('blocked'), '-inf', '(+inf')
+local done = redis.call('HLEN', key('done'))
+local dead = redis.call('ZCARD', key('dead'))
+local waiting = redis.call('HLEN', key('messages')) - leased - scheduled - backoff - done - dead
+
+local age = -1
+local oldest = redis.call('LINDEX', key('ready'), 0)
+local packed = oldest and redis.call('HGET', key('messages'), head_of(oldest) or '')
+if packed then
+    age = NOW - cmsgpack.unpack(packed)[ROW.ENQUEUED]
+end
+
+local claimers = redis.call('ZRANGE', key('claimers'), 0, -1, 'WITHSCORES')
+for i = 2, #claimers, 2 do
+    claimers[i] = NOW - tonumber(claimers[i])
+end
+return {scheduled, waiting, leased, backoff, done, dead, redis.call('LLEN', key('ready')), leased,
+    redis.call('ZCARD', key('blocked')), age, redis.call('HGETALL', key('stats')), claimers}

@@ -1,0 +1,78 @@
+-- Purpose: accept messages, all or none, each at the tail of its group or scheduled for later.
+--          Idempotent by id: a known id writes nothing and answers what is known.
+-- KEYS:    1 meta of the shard
+-- ARGV:    1 session, 2 call number, 3 number of messages,
+--          then for each: id, ref, actor, payload (opaque bytes), delay (ms; 0: none),
+--          '1' when its death blocks its group
+-- Answers: for each message: 1 when its id was known, else 0; its sequence (0: scheduled); its state
+-- States:  message (none) -> waiting | scheduled; group absent -> ready
+
+-- @include shard
+-- @include session
+-- @include row
+-- @include group
+-- @include state
+
+local answer = replay(ARGV[1], ARGV[2])
+if answer then
+    return answer
+end
+
+local count = tonumber(ARGV[3])
+local ids = {}
+for i = 1, count do
+    ids[i] = ARGV[6 * i - 2]
+end
+local known = redis.call('HMGET', key('messages'), unpack(ids))
+
+-- Nothing can fail from here on but the memory limit, which refuses the first write.
+answer = {}
+local fresh, rows, ready, actors = {}, {}, {}, {}
+local sequence = tonumber(redis.call('HGET', KEYS[1], 'seq') or 0)
+local soonest
+for i = 1, count do
+    local id, ref, actor, payload, delay, blocks = unpack(ARGV, 6 * i - 2, 6 * i + 3)
+    if known[i] then
+        local row = read_row(known[i])
+        answer[#answer + 1] = {1, row[ROW.SEQUENCE], state_of(id, row)}
+    elseif fresh[id] then
+        answer[#answer + 1] = {1, fresh[id][1], fresh[id][2]}
+    else
+        sequence = sequence + 1
+        delay = tonumber(delay)
+        if delay > 0 then
+            local member = string.format('%016.0f', sequence) .. id
+            rows[#rows + 1] = id
+            rows[#rows + 1] = new_row(ref, actor, payload, 0, blocks, member)
+            redis.call('ZADD', key('scheduled'), NOW + delay, member)
+            soonest = math.min(soonest or delay, delay)
+            fresh[id] = {0, 'scheduled'}
+        else
+            rows[#rows + 1] = id
+            rows[#rows + 1] = new_row(ref, actor, payload, sequence, blocks, '')
+            if append(ref, id) then
+                ready[#ready + 1] = ref
+            end
+            fresh[id] = {sequence, 'waiting'}
+        end
+        actors[actor] = (actors[actor] or 0) + 1
+        answer[#answer + 1] = {0, fresh[id][1], fresh[id][2]}
+    end
+end
+
+if #rows > 0 then
+    redis.call('HSET', KEYS[1], 'seq', string.format('%.0f', sequence))
+    redis.call('HSET', key('messages'), unpack(rows))
+    make_ready('RPUSH', ready)
+    -- An idle consumer sleeps until the next thing it knows to be due: tell it of anything nearer.
+    if soonest and redis.call('ZCOUNT', key('scheduled'), '-inf', '(' .. (NOW + soonest)) == 0 then
+        wake()
+    end
+end
+for actor, accepted in pairs(actors) do
+    redis.call('HINCRBY', key('stats'), 'enqueued|' .. actor, accepted)
+end
+if #rows < 2 * count then
+    redis.call('HINCRBY', key('stats'), 'deduplicated', count - #rows / 2)
+end
+return remember(ARGV[1], ARGV[2], answer)

@@ -1,0 +1,40 @@
+-- Let what fell due go on: scheduled messages join the tail of their groups, groups leave their backoff.
+
+-- Answers how many came due; at most `limit` of each kind in one call.
+local function promote_due(limit)
+    local ready = {}
+    local blocked = redis.call('ZRANGEBYSCORE', key('blocked'), '-inf', NOW, 'LIMIT', 0, limit)
+    for _, ref in ipairs(blocked) do
+        redis.call('ZREM', key('blocked'), ref)
+        ready[#ready + 1] = ref
+    end
+    local scheduled = redis.call('ZRANGEBYSCORE', key('scheduled'), '-inf', NOW, 'LIMIT', 0, limit)
+    for _, member in ipairs(scheduled) do
+        local id = string.sub(member, 17)
+        local row = read_row(redis.call('HGET', key('messages'), id))
+        redis.call('ZREM', key('scheduled'), member)
+        row[ROW.SEQUENCE] = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+        row[ROW.MEMBER] = ''
+        write_row(id, row)
+        if append(row[ROW.REF], id) then
+            ready[#ready + 1] = row[ROW.REF]
+        end
+    end
+    make_ready('RPUSH', ready)
+    return #blocked + #scheduled
+end
+
+-- Milliseconds until the next thing falls due; -1 when nothing will by itself.
+local function next_due()
+    local nearest = math.huge
+    for _, name in ipairs({'blocked', 'scheduled'}) do
+        local first = redis.call('ZRANGE', key(name), 0, 0, 'WITHSCORES')
+        if first[2] then
+            nearest = math.min(nearest, tonumber(first[2]))
+        end
+    end
+    if nearest == math.huge then
+        return -1
+    end
+    return math.max(0, nearest - NOW)
+end

@@ -1,0 +1,63 @@
+-- A message's row: one packed array, so that its payload stays opaque bytes.
+-- A row keeps elements that this version does not know, so that an older script may rewrite it.
+--
+--  1 ref       its group: 'g:' .. group, or 'm:' .. id
+--  2 actor
+--  3 payload   opaque bytes
+--  4 sequence  its place in the order of acceptance; 0 while scheduled
+--  5 enqueued  ms, when it was accepted
+--  6 failures  attempts that failed
+--  7 crashes   deliveries whose worker died or lost its lease
+--  8 parked    ms since when its actor is unknown; 0: it is not
+--  9 history   ended attempts, oldest first: {worker, started ms, ended ms, outcome, error}
+-- 10 member    its member in scheduled; '' when it is not there
+-- 11 died      ms when it became a dead letter; 0: it is none
+-- 12 reason    why it is dead
+-- 13 blocks    1 when its death blocks its group
+
+local ROW = {
+    REF = 1, ACTOR = 2, PAYLOAD = 3, SEQUENCE = 4, ENQUEUED = 5, FAILURES = 6, CRASHES = 7,
+    PARKED = 8, HISTORY = 9, MEMBER = 10, DIED = 11, REASON = 12, BLOCKS = 13,
+}
+
+-- Attempts that a row remembers: a message that fails for ever must not grow for ever.
+local HISTORY_LIMIT = 20
+
+local function read_row(packed)
+    local row = cmsgpack.unpack(packed)
+    for place = ROW.FAILURES, ROW.PARKED do
+        row[place] = row[place] or 0
+    end
+    row[ROW.HISTORY] = row[ROW.HISTORY] or {}
+    row[ROW.MEMBER] = row[ROW.MEMBER] or ''
+    row[ROW.DIED] = row[ROW.DIED] or 0
+    row[ROW.REASON] = row[ROW.REASON] or ''
+    row[ROW.BLOCKS] = row[ROW.BLOCKS] or 0
+    return row
+end
+
+-- Most rows never need more than the first five elements: what is kept for a message is what it costs.
+local function new_row(ref, actor, payload, sequence, blocks, member)
+    if blocks ~= '1' and member == '' then
+        return cmsgpack.pack({ref, actor, payload, sequence, NOW})
+    end
+    return cmsgpack.pack({ref, actor, payload, sequence, NOW, 0, 0, 0, {}, member, 0, '', blocks == '1' and 1 or 0})
+end
+
+-- The row of a message; nil when Redis has none.
+local function fetch_row(id)
+    local packed = id and redis.call('HGET', key('messages'), id)
+    return packed and read_row(packed) or nil
+end
+
+local function write_row(id, row)
+    redis.call('HSET', key('messages'), id, cmsgpack.pack(row))
+end
+
+local function remember_attempt(row, lease, outcome, error_json)
+    local history = row[ROW.HISTORY]
+    history[#history + 1] = {lease.owner, lease.claimed, NOW, outcome, error_json}
+    if #history > HISTORY_LIMIT then
+        table.remove(history, 1)
+    end
+end

@@ -1,0 +1,109 @@
+-- Purpose: take back leases that ended without a settle, in bounded batches; let what is due go on; drop old
+--          records; note that a claimer lives. Safe to send twice.
+-- KEYS:    1 meta of the shard
+-- ARGV:    1 claimer ('' for a process that claims nothing), 2 lease (ms),
+--          3 gap (ms) between reaps beyond which holders may have been unable to renew,
+--          4 crashes until a message is dead, 5 batch, 6 age (ms) of the oldest finished record to keep
+-- Answers: leases extended; what came due; ids put back; ids that are dead as worker_lost
+-- States:  message running -> waiting | dead; group leased -> ready | blocked | absent
+
+-- @include shard
+-- @include row
+-- @include lease
+-- @include group
+-- @include due
+-- @include dead
+
+local LEASE_MS, GAP, MAX_CRASHES = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local BATCH, KEEP_MS = tonumber(ARGV[5]), tonumber(ARGV[6])
+
+local meta = redis.call('HMGET', KEYS[1], 'reaped_at', 'amnesty')
+local reaped_at = tonumber(meta[1] or NOW)
+local amnesty = tonumber(meta[2] or 0)
+
+-- Nobody reaped for long: Redis was frozen, or its clock stepped. Holders could not renew, so leases that ended
+-- by now are extended once; only a holder that then stays silent loses its lease.
+if NOW - reaped_at > GAP or NOW < reaped_at then
+    amnesty = NOW
+    redis.call('HSET', KEYS[1], 'amnesty', amnesty)
+end
+redis.call('HSET', KEYS[1], 'reaped_at', NOW)
+
+-- The clock stepped back: no lease may last longer than one.
+local ahead = redis.call('ZRANGEBYSCORE', key('expiries'), '(' .. (NOW + LEASE_MS), '+inf', 'LIMIT', 0, BATCH)
+for _, ref in ipairs(ahead) do
+    redis.call('ZADD', key('expiries'), NOW + LEASE_MS, ref)
+end
+
+local retried, dead, ready_first, ready_last = {}, {}, {}, {}
+
+-- A suspect (one crash short of its last) says when it starts; if it had not, the crash was another's.
+local function take_back(ref, packed)
+    local id = head_of(ref)
+    local row = fetch_row(id)
+    if not row then -- Redis lost the message: only its lease is left
+        end_lease(ref)
+        if id and pop_head(ref) then
+            ready_last[#ready_last + 1] = ref
+        end
+        return
+    end
+    local started = cmsgpack.unpack(string.sub(packed, TOKEN_LENGTH + 1))[3] == 1
+    local suspect = row[ROW.CRASHES] > 0 and row[ROW.CRASHES] >= MAX_CRASHES - 1
+    end_lease(ref)
+    if started or not suspect then
+        row[ROW.CRASHES] = row[ROW.CRASHES] + 1
+    end
+    remember_attempt(row, read_lease(packed), 'crashed', '')
+    if row[ROW.CRASHES] >= MAX_CRASHES then
+        dead[#dead + 1] = id
+        if bury_head(ref, id, row, 'worker_lost') then
+            ready_last[#ready_last + 1] = ref
+        end
+    else
+        retried[#retried + 1] = id
+        write_row(id, row)
+        ready_first[#ready_first + 1] = ref
+    end
+end
+
+local extended = 0
+local expired = redis.call('ZRANGEBYSCORE', key('expiries'), '-inf', NOW, 'WITHSCORES', 'LIMIT', 0, BATCH)
+for i = 1, #expired, 2 do
+    local ref, ended_at = expired[i], tonumber(expired[i + 1])
+    if ended_at <= amnesty then
+        redis.call('ZADD', key('expiries'), NOW + LEASE_MS, ref)
+        extended = extended + 1
+    else
+        take_back(ref, redis.call('HGET', key('leases'), ref))
+    end
+end
+make_ready('RPUSH', ready_last)
+make_ready('LPUSH', ready_first)
+if #retried + #dead > 0 then
+    redis.call('HINCRBY', key('stats'), 'reaped', #retried + #dead)
+end
+
+local due = promote_due(BATCH)
+
+-- The claimer that took the wake-up may have died before it claimed.
+if redis.call('EXISTS', key('ready')) == 1 then
+    wake()
+end
+
+for _ = 1, BATCH do
+    local oldest = redis.call('LINDEX', key('done_order'), 0)
+    local record = oldest and redis.call('HGET', key('done'), oldest)
+    if not record or select(2, cmsgpack.unpack(string.sub(record, TOKEN_LENGTH + 1))) > NOW - KEEP_MS then
+        break
+    end
+    redis.call('LPOP', key('done_order'))
+    redis.call('HDEL', key('done'), oldest)
+    redis.call('HDEL', key('messages'), oldest)
+end
+
+if ARGV[1] ~= '' then
+    redis.call('ZADD', key('claimers'), NOW, ARGV[1])
+end
+redis.call('ZREMRANGEBYSCORE', key('claimers'), '-inf', NOW - 10 * LEASE_MS)
+return {extended, due, retried, dead}

@@ -1,0 +1,154 @@
+-- Purpose: end leases, each by its token: complete, retry, dead-letter or release.
+--          A token that holds no lease changes nothing. Idempotent: a resent call gets its first answers.
+-- KEYS:    1 meta of the shard
+-- ARGV:    1 session, 2 call number, 3 finished records to keep, 4 '1' when a claim follows at once,
+--          5 number of counters, then for each: stats field, increment;
+--          then for each settlement: verb, ref, token, id, and
+--            complete:    nothing more
+--            result:      (complete with a result) result, its time to live (ms)
+--            retry:       delay (ms), error (JSON)
+--            dead_letter: reason, error (JSON)
+--            release:     delay (ms), reason ('' when it had not started), '1' to park (its actor is unknown)
+-- Answers: for each settlement: 1 done as asked, 0 the token holds no lease
+-- States:  message running -> done | backoff | waiting | dead; group leased -> ready | blocked | absent
+
+-- @include shard
+-- @include session
+-- @include row
+-- @include lease
+-- @include group
+-- @include dead
+
+local answer = replay(ARGV[1], ARGV[2])
+if answer then
+    return answer
+end
+
+local EXTRA = {complete = 0, result = 2, retry = 2, dead_letter = 2, release = 3}
+local KEEP = tonumber(ARGV[3])
+
+local counters_end = 5 + 2 * tonumber(ARGV[5])
+local settlements, refs = {}, {}
+local place = counters_end + 1
+while ARGV[place] do
+    local verb = ARGV[place]
+    settlements[#settlements + 1] = place
+    refs[#refs + 1] = ARGV[place + 1]
+    place = place + 4 + EXTRA[verb]
+end
+
+local ready_first, ready_last, ended, finished, done, results = {}, {}, {}, {}, {}, {}
+
+local function complete(ref, id, packed)
+    if pop_head(ref) then
+        ready_last[#ready_last + 1] = ref
+    end
+    ended[#ended + 1] = ref
+    finished[#finished + 1] = id
+    done[#done + 1] = id
+    done[#done + 1] = packed .. cmsgpack.pack(NOW)
+end
+
+local function back_off(ref, delay)
+    if delay > 0 then
+        redis.call('ZADD', key('blocked'), NOW + delay, ref)
+    else
+        ready_first[#ready_first + 1] = ref
+    end
+end
+
+-- Each of these gets the row only where it changes it: completing does not.
+local settle = {
+    complete = complete,
+    result = function(ref, id, packed, at)
+        complete(ref, id, packed)
+        results[#results + 1] = {key('result:' .. id), ARGV[at], ARGV[at + 1]}
+    end,
+    retry = function(ref, id, packed, at, row)
+        row[ROW.FAILURES] = row[ROW.FAILURES] + 1
+        remember_attempt(row, read_lease(packed), 'retry', ARGV[at + 1])
+        write_row(id, row)
+        back_off(ref, tonumber(ARGV[at]))
+    end,
+    dead_letter = function(ref, id, packed, at, row)
+        row[ROW.FAILURES] = row[ROW.FAILURES] + 1
+        remember_attempt(row, read_lease(packed), 'dead', ARGV[at + 1])
+        if bury_head(ref, id, row, ARGV[at]) then
+            ready_last[#ready_last + 1] = ref
+        end
+    end,
+    release = function(ref, id, packed, at, row)
+        if ARGV[at + 2] == '1' then
+            row[ROW.PARKED] = row[ROW.PARKED] > 0 and row[ROW.PARKED] or NOW
+            write_row(id, row)
+        elseif ARGV[at + 1] ~= '' then
+            remember_attempt(row, read_lease(packed), 'released', '')
+            write_row(id, row)
+        end
+        back_off(ref, tonumber(ARGV[at]))
+    end,
+}
+
+local function settle_one(verb, ref, id, packed, at)
+    local row
+    if verb ~= 'complete' and verb ~= 'result' then
+        row = fetch_row(id)
+        end_lease(ref)
+        if not row then
+            return 0
+        end
+    end
+    settle[verb](ref, id, packed, at, row)
+    return 1
+end
+
+answer = {}
+if #settlements > 0 then
+    local leases = redis.call('HMGET', key('leases'), unpack(refs))
+    for i, at in ipairs(settlements) do
+        local verb, ref, token, id = unpack(ARGV, at, at + 3)
+        if holds(leases[i], token) and head_of(ref) == id then
+            answer[i] = settle_one(verb, ref, id, leases[i], at + 4)
+        else
+            answer[i] = 0
+        end
+    end
+end
+
+if #ended > 0 then
+    redis.call('HDEL', key('leases'), unpack(ended))
+    redis.call('ZREM', key('expiries'), unpack(ended))
+    if KEEP > 0 then
+        redis.call('HSET', key('done'), unpack(done))
+        local surplus = redis.call('RPUSH', key('done_order'), unpack(finished)) - KEEP
+        finished = surplus > 0 and redis.call('LPOP', key('done_order'), surplus) or {}
+        if #finished > 0 then
+            redis.call('HDEL', key('done'), unpack(finished))
+        end
+    end
+    if #finished > 0 then
+        redis.call('HDEL', key('messages'), unpack(finished))
+    end
+end
+
+for _, result in ipairs(results) do
+    redis.call('SET', result[1], result[2], 'PX', result[3])
+end
+
+-- A claim that follows in the same breath takes what is ready and wakes others if it leaves some.
+if ARGV[4] == '1' then
+    if #ready_last > 0 then
+        redis.call('RPUSH', key('ready'), unpack(ready_last))
+    end
+    if #ready_first > 0 then
+        redis.call('LPUSH', key('ready'), unpack(ready_first))
+    end
+else
+    make_ready('RPUSH', ready_last)
+    make_ready('LPUSH', ready_first)
+end
+
+for i = 6, counters_end, 2 do
+    redis.call('HINCRBY', key('stats'), ARGV[i], ARGV[i + 1])
+end
+return remember(ARGV[1], ARGV[2], answer)

@@ -1,0 +1,122 @@
+"""Reads the replies of the scripts into records; the order of the fields is that of each script's header."""
+
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from lockstep.records import Accepted, Attempt, Claim, Lease, MessageRecord, QueueCounts, Reaped
+from lockstep.states import GroupState, MessageState
+
+_COUNTED_MESSAGES = (
+    MessageState.SCHEDULED,
+    MessageState.WAITING,
+    MessageState.RUNNING,
+    MessageState.BACKOFF,
+    MessageState.DONE,
+    MessageState.DEAD,
+)
+_COUNTED_GROUPS = (GroupState.READY, GroupState.LEASED, GroupState.BLOCKED)
+
+
+def _pairs(flat: list[bytes | int]) -> dict[str, int]:
+    return {bytes(key).decode(): int(value) for key, value in zip(flat[::2], flat[1::2], strict=True)}  # type: ignore[arg-type]
+
+
+def accepted(message_id: str, reply: list[Any]) -> Accepted:
+    """The answer of ``enqueue`` for one message."""
+    duplicate, sequence, state = reply
+    return Accepted(message_id, MessageState(state.decode()), sequence or None, duplicate == 1)
+
+
+def lease(reply: list[Any]) -> Lease:
+    """One lease of a ``claim``."""
+    ref, token, message_id, actor, payload, sequence, failures, crashes, enqueued, parked = reply
+    return Lease(
+        ref=ref.decode(),
+        token=token.decode(),
+        fence=int(token[9:25]),
+        id=message_id.decode(),
+        actor=actor.decode(),
+        payload=payload,
+        sequence=sequence,
+        failures=failures,
+        crashes=crashes,
+        enqueued_ms=enqueued,
+        parked_ms=parked,
+    )
+
+
+def reaped(reply: list[Any]) -> Reaped:
+    """The answer of ``reap``."""
+    extended, due, retried, dead = reply
+    return Reaped([i.decode() for i in retried], [i.decode() for i in dead], extended, due)
+
+
+def _attempt(reply: list[Any]) -> Attempt:
+    worker, started, ended, outcome, error = reply
+    return Attempt(
+        worker=worker.decode(),
+        started_ms=int(started),
+        ended_ms=int(ended) if ended != b"" else None,
+        outcome=outcome.decode(),
+        error=orjson.loads(error) if error else None,
+    )
+
+
+def _due(score: bytes | None) -> int | None:
+    return int(float(score)) if score and score != b"inf" else None
+
+
+def message_record(message_id: str, queue: str, reply: list[Any]) -> MessageRecord:
+    """The answer of ``inspect``."""
+    state, ref, actor, payload, sequence, enqueued, crashes, reason, due, position, result, attempts = reply
+    return MessageRecord(
+        id=message_id,
+        queue=queue,
+        actor=actor.decode(),
+        state=MessageState(state.decode()),
+        group=ref[2:].decode() if ref.startswith(b"g:") else None,
+        sequence=sequence or None,
+        enqueued_ms=enqueued,
+        due_ms=_due(due),
+        position=None if position < 0 else position,
+        attempts=[_attempt(attempt) for attempt in attempts],
+        crashes=crashes,
+        reason=reason.decode() or None,
+        payload=payload,
+        result=result,
+    )
+
+
+def queue_counts(queue: str, shards: list[list[Any]]) -> QueueCounts:
+    """The answers of ``counts`` of all shards of a queue, added up."""
+    messages: Counter[MessageState] = Counter(dict.fromkeys(_COUNTED_MESSAGES, 0))
+    groups: Counter[GroupState] = Counter(dict.fromkeys((*_COUNTED_GROUPS, GroupState.PAUSED), 0))
+    stats: Counter[str] = Counter()
+    claimers: dict[str, int] = {}
+    ages = []
+    for reply in shards:
+        for state, number in zip(_COUNTED_MESSAGES, reply[:6], strict=True):
+            messages[state] += number
+        for group_state, number in zip(_COUNTED_GROUPS, reply[6:9], strict=True):
+            groups[group_state] += number
+        ages.append(reply[9])
+        stats.update(_pairs(reply[10]))
+        claimers.update(_pairs(reply[11]))
+    oldest = max(ages)
+    return QueueCounts(
+        queue=queue,
+        messages=dict(messages),
+        groups=dict(groups),
+        oldest_ms=None if oldest < 0 else oldest,
+        stats=dict(stats),
+        claimers=claimers,
+    )
+
+
+def claim(reply: list[Any]) -> Claim:
+    """The answer of ``claim``."""
+    now, more, due = reply[:3]
+    leases = [lease(one) for one in reply[3:]]
+    return Claim(now, leases, more == 1, None if due < 0 else due)
