@@ -5,9 +5,9 @@ import os
 from benchmarks.senders import settings
 from benchmarks.worker import serve
 from lockstep import logs
-from lockstep.broker import LockstepBroker
+from middleware import make_broker
 
 _settings = settings(os.environ["REDIS_URL"])
 logs.configure(_settings)
-broker = LockstepBroker(_settings)
+broker = make_broker(_settings)
 serve(broker)

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks.worker import declare
-from lockstep.broker import LockstepBroker
+from middleware import make_broker
 from lockstep.settings import Settings
 
 PLAIN: Final = "plain"
@@ -64,7 +64,7 @@ class LockstepSender:
     batches = True
 
     def __init__(self, url: str) -> None:
-        self._broker = LockstepBroker(settings(url))
+        self._broker = make_broker(settings(url))
         self._actor = declare(self._broker)
 
     def send(self, group: int, body: str) -> None:

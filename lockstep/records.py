@@ -15,6 +15,7 @@ class NewMessage:
     payload: bytes
     group: str | None = None
     delay_ms: int = 0  #: milliseconds until it joins its group, by the server's clock
+    eta_ms: int | None = None  #: or the time at which it joins, milliseconds since 1970 by the server's clock
     blocks: bool = False  #: its death blocks its group until an operator acts
 
 

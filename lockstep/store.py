@@ -198,5 +198,6 @@ def _enqueue_arguments(messages: Sequence[NewMessage]) -> list[Any]:
     arguments: list[Any] = [len(messages)]
     for message in messages:
         ref = f"m:{message.id}" if message.group is None else f"g:{message.group}"
-        arguments += (message.id, ref, message.actor, message.payload, message.delay_ms, int(message.blocks))
+        delay = message.delay_ms if message.eta_ms is None else f"={message.eta_ms}"
+        arguments += (message.id, ref, message.actor, message.payload, delay, int(message.blocks))
     return arguments

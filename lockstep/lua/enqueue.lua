@@ -2,7 +2,8 @@
 --          Idempotent by id: a known id writes nothing and answers what is known.
 -- KEYS:    1 meta of the shard
 -- ARGV:    1 session, 2 call number, 3 number of messages,
---          then for each: id, ref, actor, payload (opaque bytes), delay (ms; 0: none),
+--          then for each: id, ref, actor, payload (opaque bytes), delay (ms; 0: none;
+--          '=' and a time in ms: until then),
 --          '1' when its death blocks its group
 -- Answers: for each message: 1 when its id was known, else 0; its sequence (0: scheduled); its state
 -- States:  message (none) -> waiting | scheduled; group absent -> ready
@@ -39,6 +40,9 @@ for i = 1, count do
         answer[#answer + 1] = {1, fresh[id][1], fresh[id][2]}
     else
         sequence = sequence + 1
+        if string.sub(delay, 1, 1) == '=' then
+            delay = tonumber(string.sub(delay, 2)) - NOW
+        end
         delay = tonumber(delay)
         if delay > 0 then
             local member = string.format('%016.0f', sequence) .. id

@@ -14,7 +14,7 @@ from typing import IO, Any
 import pytest
 from dramatiq import Message
 
-from lockstep.broker import LockstepBroker
+from middleware import make_broker
 from lockstep.embedded import EmbeddedRedis
 from lockstep.records import MessageRecord
 from lockstep.settings import Settings
@@ -32,7 +32,7 @@ class Sender:
         from actors import broker as actors_broker
 
         self._actor = actors_broker.get_actor("messages.deliver")
-        self._broker = LockstepBroker(Settings(redis_url=url))
+        self._broker = make_broker(Settings(redis_url=url))
         self._broker.declare_actor(self._actor)
 
     def send(self, **kwargs: Any) -> str:

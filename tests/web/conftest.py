@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from lockstep.broker import LockstepBroker
+from middleware import make_broker
 from lockstep.embedded import EmbeddedRedis
 from lockstep.settings import Settings
 from tests.web.client import Client, client_of
@@ -31,7 +32,7 @@ def make_client() -> Iterator[Callable[[Settings], Client]]:
     made: list[tuple[Client, LockstepBroker]] = []
 
     def make(settings: Settings, **options: Any) -> Client:
-        broker = LockstepBroker(settings)
+        broker = make_broker(settings)
         declare_actors(broker)
         client = client_of(create_app(broker, settings), **options)
         made.append((client, broker))

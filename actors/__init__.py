@@ -1,0 +1,20 @@
+"""What messages do. Importing this package wires settings, broker, middleware and actor modules.
+
+So ``dramatiq actors`` works as well as ``lockstep worker``.
+"""
+
+import importlib
+
+import dramatiq
+
+from lockstep import logs
+from lockstep.settings import Settings
+from middleware import make_broker
+
+settings = Settings.load()
+logs.configure(settings)
+broker = make_broker(settings)
+dramatiq.set_broker(broker)
+
+for _module in ("actors.messages", *settings.actor_modules):
+    importlib.import_module(_module)

@@ -1,0 +1,1 @@
+"""Group-ordered message processing on Dramatiq and Redis."""

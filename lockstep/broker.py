@@ -1,0 +1,263 @@
+"""A Dramatiq broker that keeps messages of a group in order."""
+
+import inspect
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import structlog
+from dramatiq import Broker, Message
+from dramatiq.broker import Consumer
+from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError
+
+from lockstep.claimed import ClaimedMessage
+from lockstep.consumer import LockstepConsumer
+from lockstep.envelope import current_encoder, encode
+from lockstep.errors import InvalidMessage, LeaseLost, PayloadTooLarge, UnknownActor
+from lockstep.holding import HeldMessages
+from lockstep.records import Accepted, NewMessage
+from lockstep.requests import MAX_DELAY_MS, check_arguments, check_group, check_id
+from lockstep.settings import Settings
+from lockstep.states import Verb
+from lockstep.store import Store
+
+log = structlog.get_logger("lockstep.broker")
+
+#: Options of a message that only decide how it is enqueued; they do not travel with it.
+_CONSUMED: Final = frozenset({"message_id", "delay"})
+
+
+class LockstepBroker(Broker):
+    """Sends and consumes messages; connects when it is first used.
+
+    The middleware of the project (``middleware.default()``) is what keeps the promises about outcomes: a broker
+    with another list keeps the order, but retries every message that none of its middleware settled.
+    """
+
+    def __init__(
+        self, settings: Settings, *, store: Store | None = None, middleware: list[Middleware] | None = None
+    ) -> None:
+        self._hooks: dict[str, list[Callable[..., None]]] = {}
+        self.settings = settings
+        self.store = store or Store.connect(settings)
+        self.held = HeldMessages()
+        self.owner = f"{settings.instance_id}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+        self.threads = settings.worker_concurrency
+        self._stopping = threading.Event()
+        self._consumers: list[LockstepConsumer] = []
+        super().__init__(middleware=[] if middleware is None else middleware)
+        self.queues: set[str] = set()
+        # What the engine itself understands, whatever the middleware.
+        self.actor_options |= {"group", "group_by", "on_dead"}
+
+    @property
+    def encoder(self) -> Any:
+        """Turns messages into bytes and back."""
+        return current_encoder()
+
+    @property
+    def lease_margin(self) -> float:
+        """Seconds before the end of a lease from which on this process no longer counts on it."""
+        return min(1.0, self.settings.lease_seconds / 10)
+
+    # -- queues and actors --------------------------------------------------------------------------------------
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue; nothing is written until it is used."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
+
+    def get_declared_queues(self) -> set[str]:
+        """The queues declared so far."""
+        return set(self.queues)
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def enqueue(self, message: "Message[Any]", *, delay: int | None = None) -> "Message[Any]":
+        """Accept a message; when this returns, it is in Redis.
+
+        Raises:
+          InvalidMessage: it is refused, ``field`` says why; nothing was written.
+          RedisUnavailable: it may be in Redis or not; sending it again with its id is safe.
+        """
+        prepared = self._prepare(message, delay)
+        self._accept([prepared])
+        return prepared[0]
+
+    def submit(self, message: "Message[Any]", *, delay: int | None = None) -> Accepted:
+        """As ``enqueue``; answers where the message stands. A computed group is put into the message's options."""
+        prepared = self._prepare(message, delay)
+        message.options.update(prepared[0].options)
+        return self._accept([prepared])[0]
+
+    def enqueue_many(
+        self, messages: Sequence["Message[Any]"], delays: Sequence[int | None] | None = None
+    ) -> list[Accepted]:
+        """Accept messages in their order; each queue's shard takes all of its own or none.
+
+        Raises:
+          InvalidMessage: one is refused; ``field`` begins with its index; nothing was written.
+          RedisUnavailable: sending them again with their ids is safe.
+        """
+        prepared = []
+        for index, message in enumerate(messages):
+            try:
+                prepared.append(self._prepare(message, delays[index] if delays else None))
+            except InvalidMessage as error:
+                error.field = f"/{index}{error.field}"
+                raise
+        return self._accept(prepared)
+
+    def _accept(self, prepared: list[tuple["Message[Any]", NewMessage, int]]) -> list[Accepted]:
+        self._check_follow_up()
+        for message, _, delay in prepared:
+            self.emit_before("enqueue", message, delay)
+        by_queue: dict[str, list[int]] = {}
+        for index, (message, _, _) in enumerate(prepared):
+            by_queue.setdefault(message.queue_name, []).append(index)
+        accepted: dict[int, Accepted] = {}
+        for queue_name, indexes in by_queue.items():
+            answers = self.store.enqueue(queue_name, [prepared[index][1] for index in indexes])
+            accepted.update(zip(indexes, answers, strict=True))
+        for message, new, delay in prepared:
+            log.debug("message.enqueued", queue=message.queue_name, group=new.group, message_id=new.id)
+            self.emit_after("enqueue", message, delay)
+        return [accepted[index] for index in range(len(prepared))]
+
+    def _prepare(self, message: "Message[Any]", delay: int | None) -> tuple["Message[Any]", NewMessage, int]:
+        actor = self.actors.get(message.actor_name)
+        if actor is None:
+            raise UnknownActor(message.actor_name)
+        check_arguments(actor, message.args, message.kwargs)
+        options = {name: value for name, value in message.options.items() if name not in _CONSUMED}
+        group = self._group_of(actor, message)
+        if group is not None:
+            options["group"] = group
+        delay_ms = delay if delay is not None else message.options.get("delay") or 0
+        eta = options.pop("eta", None)
+        if not isinstance(delay_ms, int) or not 0 <= delay_ms <= MAX_DELAY_MS:
+            raise InvalidMessage("/delay_ms", f"expected 0 to {MAX_DELAY_MS} milliseconds")
+        if eta is not None and (not isinstance(eta, int | float) or eta < 0):
+            raise InvalidMessage("/eta", "expected milliseconds since 1970")
+        message_id = check_id(message.options.get("message_id", message.message_id), "/id")
+        prepared = Message(
+            message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,
+            message.message_timestamp,
+        )  # fmt: skip
+        new = NewMessage(
+            id=message_id,
+            actor=message.actor_name,
+            payload=self._encoded(prepared),
+            group=group,
+            delay_ms=delay_ms,
+            eta_ms=None if eta is None else int(eta),
+            blocks=options.get("on_dead", actor.options.get("on_dead")) == "block",
+        )
+        return prepared, new, delay_ms
+
+    def _encoded(self, message: "Message[Any]") -> bytes:
+        try:
+            payload = encode(message, self.encoder)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidMessage("/kwargs", f"cannot be stored: {error}") from None
+        if len(payload) > self.settings.max_payload_bytes:
+            raise PayloadTooLarge(len(payload), self.settings.max_payload_bytes)
+        return payload
+
+    def _group_of(self, actor: Any, message: "Message[Any]") -> str | None:
+        given = message.options.get("group", actor.options.get("group"))
+        if given is not None:
+            return check_group(given)
+        group_by = message.options.get("group_by", actor.options.get("group_by"))
+        if group_by is None:
+            return None
+        bound = inspect.signature(actor.fn).bind(*message.args, **message.kwargs)
+        bound.apply_defaults()
+        values = {**bound.arguments, **bound.arguments.get("extra", {})}
+        try:
+            group = group_by(**bound.kwargs) if callable(group_by) else group_by.format(**values)
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+            raise InvalidMessage("/group", f"group_by does not fit the arguments: {error!r}") from None
+        return check_group(group)
+
+    def _check_follow_up(self) -> None:
+        """An actor whose lease is lost sends nothing any more: another process may be sending the same."""
+        current: Any = CurrentMessage.get_current_message()
+        if isinstance(current, ClaimedMessage) and not current.holds():
+            raise LeaseLost
+
+    # -- consuming ----------------------------------------------------------------------------------------------
+
+    @property
+    def stopping(self) -> bool:
+        """Whether this process claims nothing any more."""
+        return self._stopping.is_set()
+
+    def stop_claiming(self) -> None:
+        """Claim nothing from now on; what has not started goes back to its place."""
+        self._stopping.set()
+        for consumer in self._consumers:
+            consumer.ring()
+
+    def pause(self, seconds: float) -> None:
+        """Wait a moment for Redis."""
+        time.sleep(seconds)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Consumer:
+        """A consumer of one queue; ``prefetch`` is twice the worker's threads, as Dramatiq counts."""
+        consumer = LockstepConsumer(self, queue_name, threads=max(1, prefetch // 2), idle_ms=timeout)
+        self._consumers.append(consumer)
+        return consumer
+
+    def decide_by_default(self, message: ClaimedMessage) -> None:
+        """Nobody said how a message ended: it is retried, never acknowledged."""
+        message.settle(Verb.RETRY, delay_ms=self.settings.backoff.delay_ms(message.attempt))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.store.close()
+
+    # -- middleware: as in Dramatiq, without calling hooks that do nothing ---------------------------------------
+
+    def add_middleware(self, middleware: Middleware, **places: Any) -> None:
+        """Add a middleware, as in Dramatiq."""
+        self._hooks = {}
+        super().add_middleware(middleware, **places)
+        self._hooks = {}
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Call the hooks in order; only a ``MiddlewareError`` gets out."""
+        name = "before_" + signal
+        for hook in self._hooks.get(name) or self._find_hooks(name):
+            try:
+                hook(self, *args, **kwargs)
+            except MiddlewareError:
+                raise
+            except Exception as error:
+                self._on_hook_error(name, error, args)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Call the hooks in reverse order; an error of one is noted in the message, and makes it a failure."""
+        name = "after_" + signal
+        for hook in self._hooks.get(name) or self._find_hooks(name):
+            try:
+                hook(self, *args, **kwargs)
+            except Exception as error:
+                self._on_hook_error(name, error, args)
+
+    def _find_hooks(self, name: str) -> list[Callable[..., None]]:
+        order = self.middleware if name.startswith("before_") else list(reversed(self.middleware))
+        hooks = [getattr(m, name) for m in order if getattr(type(m), name) is not getattr(Middleware, name)]
+        self._hooks[name] = hooks
+        return hooks
+
+    def _on_hook_error(self, name: str, error: Exception, args: tuple[Any, ...]) -> None:
+        log.critical("middleware.failed", hook=name, exc_info=True)
+        for argument in args:
+            if isinstance(argument, ClaimedMessage):
+                argument.hook_error = error

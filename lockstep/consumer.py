@@ -1,0 +1,279 @@
+"""Takes messages from one queue and gives back what became of them.
+
+Dramatiq's consumer thread turns here: each turn settles what ended and claims what is next in one round trip.
+Worker threads only put their outcome into the outbox. Nothing raised by Redis leaves ``__next__``: Dramatiq
+would restart the consumer and strand what it holds.
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import structlog
+from dramatiq import Consumer, DecodeError, MessageProxy
+
+from lockstep import errorinfo, metrics
+from lockstep.capacity import Capacity
+from lockstep.claimed import ClaimedMessage
+from lockstep.envelope import decode
+from lockstep.errors import RedisUnavailable
+from lockstep.exchange import Answer, Exchange
+from lockstep.records import Claim, Lease, Settlement
+from lockstep.states import Verb
+from lockstep.wakeup import WakeUp
+
+if TYPE_CHECKING:
+    from lockstep.broker import LockstepBroker
+
+log = structlog.get_logger("lockstep.consumer")
+
+#: Milliseconds that a message of an unknown actor is parked before it is tried again.
+PARK_MS = 2000
+
+#: Seconds between two sendings of histogram counters.
+_SAMPLE_SECONDS = 1.0
+
+#: Seconds that closing waits for Redis; what is not settled by then runs again after its lease.
+_CLOSE_SECONDS = 5.0
+
+
+class LockstepConsumer(Consumer):
+    """Iterates over claimed messages of one queue."""
+
+    def __init__(self, broker: "LockstepBroker", queue_name: str, *, threads: int, idle_ms: int) -> None:
+        self.queue_name = queue_name
+        self._broker = broker
+        self._settings = broker.settings
+        self._idle = idle_ms / 1000
+        self._exchanges = [
+            Exchange(broker.store.new_link(), shard, broker.settings, broker.owner)
+            for shard in broker.store.shards(queue_name)
+        ]
+        self._bell = threading.Condition()
+        self._outbox: dict[Exchange, list[Settlement]] = {exchange: [] for exchange in self._exchanges}
+        self._exact: Counter[str] = Counter()
+        self._sampled: Counter[str] = Counter()
+        self._sampled_at = time.monotonic()
+        self._buffer: deque[ClaimedMessage] = deque()
+        self._capacity = Capacity(threads)
+        self._held = 0  #: claimed and not yet in the outbox
+        self._look = True  #: groups may be ready
+        self._due_at = 0.0  #: time.monotonic() when something falls due; 0: nothing known
+        self._away_since = 0.0
+        self._retry_delay = 0.0
+        self._wake_up = WakeUp(broker.store.new_link(), broker.store.shards(queue_name), self._on_token)
+        self._wake_up.start()
+
+    # -- Dramatiq's side ----------------------------------------------------------------------------------------
+
+    def __next__(self) -> MessageProxy | None:
+        if not self._buffer:
+            self._turn()
+        return self._buffer.popleft() if self._buffer else None
+
+    def ack(self, message: MessageProxy) -> None:
+        """The worker is done with a message: end its lease as its settlement says, and retry if nobody decided."""
+        assert isinstance(message, ClaimedMessage)
+        if message.settlement is None:
+            self._broker.decide_by_default(message)
+        self._put(message)
+
+    nack = ack
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Put messages that have not started back at their places."""
+        for message in messages:
+            assert isinstance(message, ClaimedMessage)
+            message.settle(Verb.RELEASE)
+            self._put(message)
+
+    def close(self) -> None:
+        """Settle what is left and leave; if Redis stays away, the leases end by themselves."""
+        self._wake_up.close()
+        self.requeue(list(self._buffer))
+        self._buffer.clear()
+        self._move_samples(force=True)
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        while self._has_outgoing() and time.monotonic() < deadline:
+            if not self._exchange_all(wanted=0):
+                time.sleep(0.1)
+        self._leave()
+        for exchange in self._exchanges:
+            exchange.disconnect()
+
+    # -- what other threads do ----------------------------------------------------------------------------------
+
+    def ring(self) -> None:
+        """Look again now."""
+        with self._bell:
+            self._look = True
+            self._bell.notify()
+
+    def _on_token(self) -> bool:
+        if self._wanted() <= 0:
+            return False
+        self.ring()
+        return True
+
+    def _put(self, message: ClaimedMessage) -> None:
+        settlement = message.settlement
+        assert settlement is not None
+        self._broker.held.remove(message)
+        with self._bell:
+            self._outbox[message.exchange].append(settlement)
+            self._count(message, settlement)
+            self._held -= 1
+            self._bell.notify()
+
+    def _count(self, message: ClaimedMessage, settlement: Settlement) -> None:
+        now, lease = time.monotonic(), message.lease
+        outcome = {Verb.COMPLETE: "done", Verb.RETRY: "retry", Verb.DEAD_LETTER: "dead"}.get(settlement.verb, "released")
+        self._exact[metrics.attempt_field(message.actor_name, outcome)] += 1
+        if not message.started_at:
+            return
+        seconds = now - message.started_at
+        self._capacity.observe(seconds)
+        self._sampled.update(metrics.histogram_fields(metrics.DURATION, (message.actor_name,), seconds))
+        waited = max(0.0, (message.claimed_ms - lease.enqueued_ms) / 1000)
+        if not (lease.failures or lease.crashes):
+            started = waited + message.started_at - message.claimed_at
+            self._sampled.update(metrics.histogram_fields(metrics.WAIT, (), started))
+        if settlement.verb is Verb.COMPLETE:
+            latency = waited + now - message.claimed_at
+            self._sampled.update(metrics.histogram_fields(metrics.LATENCY, (), latency))
+
+    # -- one turn -----------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> int:
+        return 0 if self._broker.stopping else self._capacity.limit - self._held
+
+    def _has_outgoing(self) -> bool:
+        return any(self._outbox.values()) or any(e.pending for e in self._exchanges) or bool(self._exact)
+
+    def _turn(self) -> None:
+        with self._bell:
+            if not self._something_to_do():
+                if self._wanted() > 0:
+                    self._wake_up.listen()
+                self._bell.wait(self._wait_seconds())
+            if not self._something_to_do():
+                return
+        self._move_samples()
+        if not self._exchange_all(wanted=max(0, self._wanted())):
+            self._broker.pause(self._retry_delay)
+
+    def _something_to_do(self) -> bool:
+        if self._due_at and time.monotonic() >= self._due_at:
+            self._look, self._due_at = True, 0.0
+        return (self._look and self._wanted() > 0) or self._has_outgoing()
+
+    def _wait_seconds(self) -> float:
+        seconds = min(self._idle, 0.05) if self._broker.stopping else self._idle
+        return max(0.0, min(seconds, self._due_at - time.monotonic())) if self._due_at else seconds
+
+    def _move_samples(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or now - self._sampled_at >= _SAMPLE_SECONDS:
+            with self._bell:
+                self._exact.update(self._sampled)
+                self._sampled.clear()
+            self._sampled_at = now
+
+    def _exchange_all(self, *, wanted: int) -> bool:
+        """One round trip with each shard; answers whether Redis answered all of them."""
+        self._look = False
+        due_at = 0.0
+        for exchange in self._exchanges:
+            try:
+                if exchange.pending:
+                    self._accept(exchange, exchange.resend())
+                    self._look = True
+                    continue
+                settlements, counters = self._take_outgoing(exchange)
+                want = max(0, min(wanted, self._wanted())) if wanted else 0
+                answer = exchange.request(settlements, counters, want)
+                claim = self._accept(exchange, answer)
+            except RedisUnavailable as error:
+                self._on_away(error)
+                return False
+            if claim is not None:
+                self._look = self._look or claim.more
+                if claim.next_due_ms is not None:
+                    at = time.monotonic() + claim.next_due_ms / 1000
+                    due_at = min(due_at, at) if due_at else at
+        if wanted:
+            self._due_at = due_at
+        self._on_back()
+        return True
+
+    def _take_outgoing(self, exchange: Exchange) -> tuple[list[Settlement], Counter[str]]:
+        with self._bell:
+            settlements, self._outbox[exchange] = self._outbox[exchange], []
+            counters, self._exact = self._exact, Counter()
+        return settlements, counters
+
+    def _accept(self, exchange: Exchange, answer: Answer) -> Claim | None:
+        for settlement in answer.lost:
+            self._exact[metrics.LEASE_LOST] += 1
+            log.warning("lease.lost", queue=self.queue_name, message_id=settlement.id, verb=settlement.verb)
+        claim = answer.claim
+        if claim is not None:
+            deadline = answer.sent_at + self._settings.lease_seconds - self._broker.lease_margin
+            for lease in claim.leases:
+                self._held += 1
+                self._take(exchange, lease, claim.now_ms, deadline)
+        return claim
+
+    def _take(self, exchange: Exchange, lease: Lease, now_ms: int, deadline: float) -> None:
+        try:
+            message = decode(lease.payload, self._broker.encoder)
+        except DecodeError as error:
+            self._refuse(exchange, lease, Verb.DEAD_LETTER, reason="undecodable", error=errorinfo.encode(error.error))
+            return
+        claimed = ClaimedMessage(message, lease, exchange, deadline, now_ms)
+        claimed.queue_name = self.queue_name  # whatever the payload says
+        if message.actor_name in self._broker.actors:
+            self._broker.held.add(claimed)
+            self._buffer.append(claimed)
+        elif lease.parked_ms and now_ms - lease.parked_ms >= self._settings.unknown_actor_seconds * 1000:
+            self._refuse(exchange, lease, Verb.DEAD_LETTER, reason="unknown_actor")
+        else:  # during a rolling deploy an older worker meets messages of the newer release
+            self._refuse(exchange, lease, Verb.RELEASE, delay_ms=PARK_MS, park=True)
+
+    def _refuse(self, exchange: Exchange, lease: Lease, verb: Verb, **details: object) -> None:
+        settlement = Settlement(ref=lease.ref, token=lease.token, id=lease.id, verb=verb, **details)  # type: ignore[arg-type]
+        outcome = "dead" if verb is Verb.DEAD_LETTER else "released"
+        level = log.error if verb is Verb.DEAD_LETTER else log.warning
+        event = "message.dead" if verb is Verb.DEAD_LETTER else "message.released"
+        level(event, queue=self.queue_name, group=lease.group, message_id=lease.id, actor=lease.actor,
+              reason=settlement.reason or "unknown_actor")
+        with self._bell:
+            self._held -= 1
+            self._outbox[exchange].append(settlement)
+            self._exact[metrics.attempt_field(lease.actor, outcome)] += 1
+
+    # -- Redis away and back ------------------------------------------------------------------------------------
+
+    def _on_away(self, error: RedisUnavailable) -> None:
+        self._look = True
+        if not self._away_since:
+            self._away_since = time.monotonic()
+            log.error("redis.lost", queue=self.queue_name, error=str(error))
+        self._retry_delay = min(1.0, self._retry_delay * 2 or 0.05)
+
+    def _on_back(self) -> None:
+        if self._away_since:
+            log.info("redis.back", queue=self.queue_name, seconds=round(time.monotonic() - self._away_since, 3))
+            self._away_since = self._retry_delay = 0.0
+
+    def _leave(self) -> None:
+        if self._has_outgoing():
+            log.error("redis.lost", queue=self.queue_name, unsettled=sum(map(len, self._outbox.values())))
+            return
+        for exchange in self._exchanges:
+            try:
+                self._broker.store.leave(exchange.shard, self._broker.owner, exchange.sessions)
+            except RedisUnavailable:
+                return  # the next life of Redis waits for us one lease longer than it must

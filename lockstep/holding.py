@@ -1,0 +1,87 @@
+"""Keeps the leases of this process alive, and interrupts those who lost theirs.
+
+One thread, on its own connection. If it dies, the process exits: an actor must not run under a lease that
+nobody renews.
+"""
+
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lockstep.claimed import ClaimedMessage
+from lockstep.errors import RedisUnavailable
+from lockstep.keys import ShardKeys
+
+if TYPE_CHECKING:
+    from lockstep.store import Store
+
+log = structlog.get_logger("lockstep.lease")
+
+
+class HeldMessages:
+    """The messages that this process holds leases of."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, ClaimedMessage] = {}
+
+    def add(self, message: ClaimedMessage) -> None:
+        """A lease was claimed."""
+        self._held[message.lease.token] = message
+
+    def remove(self, message: ClaimedMessage) -> None:
+        """A lease is about to be settled."""
+        self._held.pop(message.lease.token, None)
+
+    def all(self) -> list[ClaimedMessage]:
+        """The held messages now."""
+        return list(self._held.values())
+
+
+class Renewer:
+    """Renews each lease when a third of it has passed; one that is lost, or may be, interrupts its actor."""
+
+    def __init__(self, store: "Store", held: HeldMessages, *, margin: float) -> None:
+        """``margin``: seconds before the end of a lease from which on it no longer counts as held."""
+        self._store = store
+        self._held = held
+        self._lease = store.settings.lease_seconds
+        self._margin = margin
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two runs."""
+        return self._lease / 12
+
+    def run_once(self) -> int:
+        """Renew what is due; answers how many leases were lost."""
+        due: dict[ShardKeys, list[ClaimedMessage]] = defaultdict(list)
+        threshold = time.monotonic() + self._lease * 2 / 3 - self._margin
+        for message in self._held.all():
+            if message.deadline < threshold and not message.lost:
+                due[message.exchange.shard].append(message)
+        for shard, messages in due.items():
+            self._extend(shard, messages)
+        return self._interrupt_lost()
+
+    def _extend(self, shard: ShardKeys, messages: list[ClaimedMessage]) -> None:
+        sent_at = time.monotonic()
+        try:
+            answers = self._store.extend(shard, [(m.lease.ref, m.lease.token) for m in messages])
+        except RedisUnavailable as error:
+            log.warning("lease.unrenewed", queue=shard.queue, leases=len(messages), error=str(error))
+            return
+        for message, held in zip(messages, answers, strict=True):
+            if held:
+                message.deadline = sent_at + self._lease - self._margin
+            else:
+                message.deadline = 0.0
+
+    def _interrupt_lost(self) -> int:
+        lost = [message for message in self._held.all() if not message.lost and not message.holds()]
+        for message in lost:
+            interrupted = message.interrupt()
+            log.warning("lease.lost", message_id=message.message_id, group=message.group, interrupted=interrupted)
+        return len(lost)
+

@@ -1,0 +1,50 @@
+"""Takes back what dead workers held, on a timer in every worker and web process."""
+
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from lockstep.errors import RedisUnavailable
+from lockstep.records import Reaped
+from lockstep.store import Store
+
+log = structlog.get_logger("lockstep.reaper")
+
+
+class Reaper:
+    """Reaps every shard of some queues.
+
+    If the process dies between two shards, the next run, here or elsewhere, does the rest.
+    """
+
+    def __init__(self, store: Store, queues: Callable[[], Iterable[str]], *, claimer: str = "") -> None:
+        """``claimer``: who claims in this process; empty: nobody does."""
+        self._store = store
+        self._queues = queues
+        self._claimer = claimer
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two runs."""
+        return self._store.settings.reap_seconds
+
+    def run_once(self) -> list[Reaped]:
+        """Reap each shard once; nothing while Redis is away."""
+        results = []
+        try:
+            for queue in self._queues():
+                for shard in self._store.shards(queue):
+                    result = self._store.reap(shard, claimer=self._claimer)
+                    self._report(queue, result)
+                    results.append(result)
+        except RedisUnavailable:
+            pass  # the consumers and the health checks say so; the next run comes soon
+        return results
+
+    def _report(self, queue: str, result: Reaped) -> None:
+        for message_id in result.retried:
+            log.warning("lease.reaped", queue=queue, message_id=message_id, next="the stalled message will be retried")
+        for message_id in result.dead:
+            log.error("message.dead", queue=queue, message_id=message_id, reason="worker_lost")
+        if result.extended:
+            log.warning("lease.extended", queue=queue, leases=result.extended, why="nobody could renew them")

@@ -1,0 +1,44 @@
+"""Results of actors, stored by the same settle that completes the message.
+
+So a holder that lost its lease leaves no result behind.
+"""
+
+from typing import Any
+
+from dramatiq.results import ResultBackend
+from dramatiq.results.backend import Missing, MResult
+from dramatiq.results.result import wrap_exception, wrap_result
+
+from lockstep.claimed import ClaimedMessage
+from lockstep.envelope import OrjsonEncoder
+from lockstep.store import Store
+
+
+class StoreResults(ResultBackend):
+    """Dramatiq's result backend over the store; ``message.get_result()`` works as usual."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(encoder=OrjsonEncoder())
+        self._store = store
+
+    def store_result(self, message: Any, result: Any, ttl: int) -> None:
+        """Hand the result to the settle of ``message``; ``ttl`` in milliseconds.
+
+        Raises:
+          TypeError: it cannot be encoded; the attempt fails.
+        """
+        if isinstance(message, ClaimedMessage):
+            message.result = (self.encoder.encode(wrap_result(result)), ttl)
+
+    def store_exception(self, message: Any, exception: Exception, ttl: int) -> None:
+        """Hand the error of a dead letter to its settle; ``ttl`` in milliseconds."""
+        if isinstance(message, ClaimedMessage):
+            message.result = (self.encoder.encode(wrap_exception(exception)), ttl)
+
+    def build_message_key(self, message: Any) -> Any:
+        """What ``_get`` needs to find the result."""
+        return message.queue_name, message.options.get("group"), message.message_id
+
+    def _get(self, message_key: Any) -> MResult:
+        value = self._store.result(*message_key)
+        return Missing if value is None else self.encoder.decode(value)

@@ -1,0 +1,52 @@
+"""What happens around each message: one ordered list, with its reason.
+
+``before_`` hooks run from the first to the last, ``after_`` hooks from the last to the first.
+"""
+
+from dramatiq.middleware import (
+    AgeLimit,
+    AsyncIO,
+    Callbacks,
+    CurrentMessage,
+    Middleware,
+    Pipelines,
+    ShutdownNotifications,
+    TimeLimit,
+)
+from dramatiq.results import Results
+
+from lockstep.broker import LockstepBroker
+from lockstep.results import StoreResults
+from lockstep.settings import Settings
+from lockstep.store import Store
+from middleware.group_mutex import GroupMutex
+from middleware.lifecycle import Lifecycle
+from middleware.log_context import LogContext
+from middleware.outcome import Outcome
+
+
+def default(settings: Settings, store: Store) -> list[Middleware]:
+    """The middleware of a Lockstep broker."""
+    return [
+        Lifecycle(settings),  # signals, lease renewal and reaping stand before anything runs
+        LogContext(),  # every line below carries the message
+        Outcome(settings),  # its after hook runs after those below and sees whether one of them failed
+        GroupMutex(),  # refuses to run without a lease: nothing of the actor's has happened yet
+        CurrentMessage(),
+        AgeLimit(),
+        TimeLimit(interval=250),
+        ShutdownNotifications(),
+        AsyncIO(),
+        Results(backend=StoreResults(store)),
+        Callbacks(),
+        Pipelines(),
+    ]
+
+
+def make_broker(settings: Settings) -> LockstepBroker:
+    """A broker with this middleware; it connects when it is first used."""
+    store = Store.connect(settings)
+    return LockstepBroker(settings, store=store, middleware=default(settings, store))
+
+
+__all__ = ["GroupMutex", "Lifecycle", "LogContext", "Outcome", "default", "make_broker"]

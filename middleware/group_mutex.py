@@ -1,0 +1,59 @@
+"""The mutex of a group: an actor runs only while its message holds the lease of its group.
+
+There is no lock beside the lease, so there is nothing to ask Redis here: the local deadline decides, and when Redis
+is away it runs out. It fails closed: whatever goes wrong here, the actor does not run.
+"""
+
+from typing import Any
+
+from dramatiq import Broker, MessageProxy
+from dramatiq.middleware import Middleware, SkipMessage
+
+from lockstep.claimed import ClaimedMessage
+from lockstep.errors import RedisUnavailable
+from lockstep.states import Verb
+
+
+class GroupMutex(Middleware):
+    """Refuses a message whose lease does not hold, and marks when the actor's thread may be interrupted."""
+
+    @property
+    def actor_options(self) -> set[str]:
+        """``group``, ``group_by`` and ``on_dead`` decide at enqueue which group a message joins."""
+        return {"group", "group_by", "on_dead"}
+
+    def before_declare_actor(self, broker: Broker, actor: Any) -> None:
+        """Raises ValueError for an option that could never work."""
+        on_dead = actor.options.get("on_dead", "continue")
+        if on_dead not in {"continue", "block"}:
+            raise ValueError(f"on_dead: expected 'continue' or 'block', got: {on_dead!r}")
+
+    def before_process_message(self, broker: Any, message: MessageProxy) -> None:
+        """Let the actor run under its lease, or put the message back at its place."""
+        if not isinstance(message, ClaimedMessage):
+            raise SkipMessage("the message was not claimed")
+        # If the process dies here, the lease ends and the message is next in its group.
+        if broker.stopping or not message.holds() or not self._announce(broker, message):
+            message.settle(Verb.RELEASE)
+            raise SkipMessage("not started: the lease does not hold, or the process stops")
+        message.enter_thread()
+
+    def after_process_message(
+        self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        """The actor has ended: an interrupt would hit the next message."""
+        message.leave_thread()
+
+    def after_skip_message(self, broker: Broker, message: Any) -> None:
+        """Another middleware refused the message after this one."""
+        message.leave_thread()
+
+    def _announce(self, broker: Any, message: ClaimedMessage) -> bool:
+        """A suspect, one crash short of its last, says that it starts; so others are not blamed for its crash."""
+        crashes = message.lease.crashes
+        if not crashes or crashes < broker.settings.max_crashes - 1:
+            return True
+        try:
+            return bool(broker.store.start(message.exchange.shard, message.lease.ref, message.lease.token))
+        except RedisUnavailable:
+            return False

@@ -1,0 +1,101 @@
+"""What a worker process does beside running actors: renew, reap, watch its master, and stop in order."""
+
+import os
+import signal
+import threading
+import time
+from typing import Any, Final
+
+import structlog
+from dramatiq.middleware import Middleware, Shutdown
+
+from lockstep import logs
+from lockstep.holding import Renewer
+from lockstep.reaper import Reaper
+from lockstep.service import Service
+from lockstep.settings import Settings
+
+log = structlog.get_logger("lockstep.worker")
+
+#: Seconds between two looks whether the master lives.
+_WATCH_SECONDS: Final = 0.5
+#: Exit code of a process whose renewer or reaper died: something is wrong with it, start another.
+_EXIT_BROKEN: Final = 70
+
+
+class Lifecycle(Middleware):
+    """Starts and stops what a worker process needs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._services: list[Service] = []
+        self._stopped = False
+
+    def after_process_boot(self, broker: Any) -> None:
+        """In each process that Dramatiq's master started: logs, signals, and an eye on the master."""
+        logs.configure(self._settings)
+        former = signal.getsignal(signal.SIGTERM)
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, lambda number, frame: self._on_signal(broker, former, number, frame))
+        threading.Thread(target=self._watch_master, args=(os.getppid(),), name="master-watch", daemon=True).start()
+
+    def before_worker_boot(self, broker: Any, worker: Any) -> None:
+        """Before anything is claimed: be known as a claimer, and renew from the first lease on."""
+        renewer = Renewer(broker.store, broker.held, margin=broker.lease_margin)
+        whitelist = worker.consumer_whitelist
+        reaper = Reaper(
+            broker.store,
+            lambda: [q for q in broker.get_declared_queues() if not whitelist or q in whitelist],
+            claimer=broker.owner,
+        )
+        reaper.run_once()
+        self._services = [Service("renewer", renewer, _die), Service("reaper", reaper, _die)]
+        for service in self._services:
+            service.start()
+        queues = sorted(whitelist or broker.get_declared_queues())
+        name = f"{'-'.join(queues)}-worker-{os.getpid()}"
+        log.info("worker.started", worker=name, text=f'Worker "{name}" started (Instance: {self._settings.instance_id})')
+
+    def after_worker_boot(self, broker: Any, worker: Any) -> None:
+        """The threads run."""
+        log.info("worker.ready", threads=worker.worker_threads)
+
+    def before_worker_shutdown(self, broker: Any, worker: Any) -> None:
+        """Claim nothing more; interrupt what is still running when the time is up."""
+        broker.stop_claiming()
+        log.info("worker.draining", running=len(broker.held.all()))
+        threading.Thread(target=self._interrupt_late, args=(broker,), name="shutdown", daemon=True).start()
+
+    def after_worker_shutdown(self, broker: Any, worker: Any) -> None:
+        """Everything is settled or put back."""
+        for service in self._services:
+            service.stop()
+        self._stopped = True
+        log.info("worker.stopped", text="Worker stopped gracefully")
+
+    def _on_signal(self, broker: Any, former: Any, signum: int, frame: Any) -> None:
+        # Platforms signal the whole process group, and the master signals again: the second must not kill.
+        if not broker.stopping:
+            threading.Thread(target=broker.stop_claiming, name="stop-claiming").start()
+            former(signum, frame)
+            # Until the thread has run, the flag itself says so.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _interrupt_late(self, broker: Any) -> None:
+        deadline = time.monotonic() + self._settings.worker_shutdown_timeout
+        while not self._stopped and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for message in [] if self._stopped else broker.held.all():
+            message.interrupt(Shutdown)
+
+    def _watch_master(self, master: int) -> None:
+        # A killed master leaves its children running: without it nobody would restart or stop them.
+        while os.getppid() == master:
+            time.sleep(_WATCH_SECONDS)
+        log.error("worker.orphaned", master=master)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _die() -> None:
+    os._exit(_EXIT_BROKEN)

@@ -1,0 +1,149 @@
+"""Decides how each message ends: done, retried at its place, dead, or put back.
+
+Nothing is written here: the decision is carried out by the consumer's settle, under the lease's token. Without a
+decision the message is retried. Dramatiq's option names keep their meaning.
+"""
+
+from typing import Any, Final
+
+import structlog
+from dramatiq import Retry
+from dramatiq.errors import RateLimitExceeded
+from dramatiq.middleware import Middleware, Shutdown
+
+from lockstep import errorinfo
+from lockstep.claimed import ClaimedMessage
+from lockstep.errors import LeaseLost, Permanent
+from lockstep.parsing import Backoff
+from lockstep.settings import Settings
+from lockstep.states import Verb
+
+log = structlog.get_logger("lockstep.message")
+
+#: Milliseconds that a message waits which a rate limiter inside its actor refused.
+_LIMITED_MS: Final = 1000
+#: Dramatiq's own limits of a back-off, milliseconds.
+_MIN_BACKOFF_MS: Final = 15_000
+_MAX_BACKOFF_MS: Final = 7 * 86_400_000
+
+
+class Outcome(Middleware):
+    """The only place that decides between done, retry, dead and released."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @property
+    def actor_options(self) -> set[str]:
+        """Those of Dramatiq's ``Retries``, and ``max_attempts`` and ``backoff``."""
+        return {
+            *("max_retries", "min_backoff", "max_backoff", "retry_when", "throws", "on_retry_exhausted"),
+            *("max_attempts", "backoff"),
+        }
+
+    def before_declare_actor(self, broker: Any, actor: Any) -> None:
+        """Raises ValueError for a back-off that cannot be read."""
+        if isinstance(actor.options.get("backoff"), str):
+            actor.options["backoff"] = Backoff.parse(actor.options["backoff"])
+
+    def before_process_message(self, broker: Any, message: Any) -> None:
+        """As Dramatiq does, tell the actor how often it was retried."""
+        if message.lease.failures:
+            message.options["retries"] = message.lease.failures
+
+    def after_process_message(
+        self, broker: Any, message: ClaimedMessage, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        """The last hook: every other one has run, and has not failed if it left no error."""
+        error = exception or message.hook_error
+        if error is None:
+            self._complete(message)
+        elif isinstance(error, LeaseLost) or message.lost:
+            # Another may hold the group by now; if not, this puts the message back, and the token decides.
+            message.settle(Verb.RELEASE, reason="lease_lost")
+        elif isinstance(error, Shutdown) or message.stopped:
+            message.settle(Verb.RELEASE, reason="shutdown")
+            log.info("message.released", reason="shutdown")
+        elif isinstance(error, RateLimitExceeded):
+            message.settle(Verb.RELEASE, delay_ms=_LIMITED_MS)
+        else:
+            self._fail(broker, message, error)
+
+    def after_skip_message(self, broker: Any, message: ClaimedMessage) -> None:
+        """A middleware refused the message: dead when it said so, else skipped as in Dramatiq, that is, done."""
+        if message.settlement is not None:
+            return
+        if message.failed:
+            reason = str(message._exception) if message._exception else "skipped"
+            self._die(message, reason, message._exception)
+        else:
+            self._complete(message)
+
+    def _complete(self, message: ClaimedMessage) -> None:
+        encoded, ttl = message.result or (None, 0)
+        message.settle(Verb.COMPLETE, result=encoded, result_ttl_ms=ttl)
+        log.debug("message.done")
+
+    def _fail(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
+        actor = broker.get_actor(message.actor_name)
+        options = {**actor.options, **message.options}
+        throws = options.get("throws")
+        if isinstance(error, Permanent):
+            self._die(message, error.code, error)
+        elif throws and isinstance(error, throws):
+            self._die(message, "throws", error)
+        elif isinstance(error, TypeError) and _wrong_arguments(actor, message):
+            self._die(message, "wrong_arguments", error)
+        elif self._exhausted(options, message, error):
+            self._die(message, "attempts_exhausted", error)
+            self._tell(broker, options, message)
+        else:
+            delay = self._delay_ms(options, message, error)
+            message.settle(Verb.RETRY, delay_ms=delay, error=errorinfo.encode(error))
+            log.warning("message.retry", delay_ms=delay, error=type(error).__name__)
+
+    def _die(self, message: ClaimedMessage, reason: str, error: BaseException | None) -> None:
+        message.fail()
+        message.settle(
+            Verb.DEAD_LETTER, reason=reason[:200], error=errorinfo.encode(error) if error is not None else b""
+        )
+        log.error("message.dead", reason=reason, error=type(error).__name__ if error else None)
+
+    def _exhausted(self, options: dict[str, Any], message: ClaimedMessage, error: BaseException) -> bool:
+        retry_when = options.get("retry_when")
+        if retry_when is not None:
+            return not retry_when(message.lease.failures, error)
+        attempts = options.get("max_attempts")
+        if attempts is None and "max_retries" in options:
+            if options["max_retries"] is None:
+                return False  # as in Dramatiq: without end
+            attempts = options["max_retries"] + 1
+        return bool(message.attempt >= (self._settings.max_attempts if attempts is None else attempts))
+
+    def _delay_ms(self, options: dict[str, Any], message: ClaimedMessage, error: BaseException) -> int:
+        if isinstance(error, Retry) and error.delay is not None:
+            return max(0, int(error.delay))
+        backoff = options.get("backoff")
+        if backoff is not None:
+            return (Backoff.parse(backoff) if isinstance(backoff, str) else backoff).delay_ms(message.attempt)
+        if "min_backoff" in options or "max_backoff" in options:
+            least = options.get("min_backoff") or _MIN_BACKOFF_MS
+            most = min(options.get("max_backoff") or _MAX_BACKOFF_MS, _MAX_BACKOFF_MS)
+            return Backoff("exponential", (least / 1000,), most / 1000).delay_ms(message.attempt)
+        return self._settings.backoff.delay_ms(message.attempt)
+
+    def _tell(self, broker: Any, options: dict[str, Any], message: ClaimedMessage) -> None:
+        target = options.get("on_retry_exhausted")
+        if target:
+            broker.get_actor(target).send(message.asdict(), {"retries": message.lease.failures})
+
+
+def _wrong_arguments(actor: Any, message: ClaimedMessage) -> bool:
+    from lockstep.errors import InvalidMessage  # noqa: PLC0415
+    from lockstep.requests import check_arguments  # noqa: PLC0415
+
+    try:
+        check_arguments(actor, message.args, message.kwargs)
+    except InvalidMessage:
+        return True
+    return False

@@ -1,0 +1,47 @@
+"""What all tests share: one embedded server, and a fresh namespace for each test."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lockstep.broker import LockstepBroker
+from lockstep.embedded import EmbeddedRedis
+from lockstep.settings import Settings
+from lockstep.store import Store
+from middleware import make_broker
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server for the whole run; its data go with it."""
+    data: Path = tmp_path_factory.mktemp("redis")
+    server = EmbeddedRedis()
+    url = server.start(data)
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    """Settings with a namespace of its own."""
+    return Settings.load(
+        {"REDIS_URL": redis_url, "QUEUE_NAMESPACE": f"t{secrets.token_hex(6)}", "LEASE_SECONDS": "3"}, env_file=""
+    )
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    """A store on the test's namespace."""
+    store = Store.connect(settings)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator[LockstepBroker]:
+    """A broker with the default middleware."""
+    broker = make_broker(settings)
+    yield broker
+    broker.close()
