@@ -221,8 +221,9 @@ class LockstepConsumer(Consumer):
         claim = answer.claim
         if claim is not None:
             deadline = answer.sent_at + self._settings.lease_seconds - self._broker.lease_margin
+            with self._bell:
+                self._held += len(claim.leases)
             for lease in claim.leases:
-                self._held += 1
                 self._take(exchange, lease, claim.now_ms, deadline)
         return claim
 

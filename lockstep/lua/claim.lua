@@ -42,7 +42,7 @@ local function answer_again(refs)
     local answer = {NOW, 1, 0}
     for _, ref in ipairs(refs) do
         local packed = redis.call('HGET', key('leases'), ref)
-        if packed and string.sub(packed, -16 + TOKEN_LENGTH, TOKEN_LENGTH) == NONCE then
+        if packed and string.sub(packed, TOKEN_LENGTH - 15, TOKEN_LENGTH) == NONCE then
             local id = head_of(ref)
             local row = cmsgpack.unpack(redis.call('HGET', key('messages'), id))
             answer[#answer + 1] = describe(ref, string.sub(packed, 1, TOKEN_LENGTH), id, row)
