@@ -2,6 +2,8 @@
 
 import os
 
+import typer
+
 from lockstep import logs
 from lockstep.cli.common import settings_with_redis
 from lockstep.parent import die_with_parent
@@ -16,4 +18,4 @@ def web() -> None:
         die_with_parent()
     from web.server import run  # noqa: PLC0415  (imports the actors, which read the settings)
 
-    run(settings)
+    raise typer.Exit(run(settings))
