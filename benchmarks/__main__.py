@@ -13,7 +13,6 @@ from rich.status import Status
 from benchmarks import report
 from benchmarks.rounds import QUICK, Plan, run_round, systems
 
-
 #: Columns that the table needs; a pipe has fewer by default.
 WIDTH: Final = 110
 

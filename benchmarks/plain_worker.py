@@ -6,5 +6,5 @@ from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks.worker import serve
 
-broker = RedisBroker(url=os.environ["REDIS_URL"])  # type: ignore[no-untyped-call]
+broker = RedisBroker(url=os.environ["REDIS_URL"])
 serve(broker)

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks.worker import declare
-from middleware import make_broker
 from lockstep.settings import Settings
+from middleware import make_broker
 
 PLAIN: Final = "plain"
 LOCKSTEP: Final = "lockstep"
@@ -39,7 +39,7 @@ class PlainSender:
     batches = False
 
     def __init__(self, url: str) -> None:
-        self._broker = RedisBroker(url=url)  # type: ignore[no-untyped-call]
+        self._broker = RedisBroker(url=url)
         self._actor = declare(self._broker)
 
     def send(self, group: int, body: str) -> None:

@@ -47,7 +47,7 @@ class Server:
     def commands_sent(self, seconds: float) -> int:
         """Commands that clients send in the next ``seconds``; those inside scripts are not counted."""
         count = 0
-        with self._client.monitor() as monitor:  # type: ignore[no-untyped-call]
+        with self._client.monitor() as monitor:
             time.sleep(seconds)
             self._client.echo(_END)
             while _END not in (command := monitor.next_command())["command"]:

@@ -1,6 +1,7 @@
 """A Dramatiq broker that keeps messages of a group in order."""
 
 import inspect
+import logging
 import os
 import threading
 import time
@@ -28,6 +29,10 @@ log = structlog.get_logger("lockstep.broker")
 
 #: Options of a message that only decide how it is enqueued; they do not travel with it.
 _CONSUMED: Final = frozenset({"message_id", "delay"})
+
+
+def _without_arguments(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Received args=")
 
 
 class LockstepBroker(Broker):
@@ -64,6 +69,11 @@ class LockstepBroker(Broker):
         return min(1.0, self.settings.lease_seconds / 10)
 
     # -- queues and actors --------------------------------------------------------------------------------------
+
+    def declare_actor(self, actor: Any) -> None:
+        """Declare an actor; its arguments stay out of the logs, at every level."""
+        super().declare_actor(actor)
+        actor.logger.addFilter(_without_arguments)
 
     def declare_queue(self, queue_name: str) -> None:
         """Declare a queue; nothing is written until it is used."""
@@ -104,7 +114,7 @@ class LockstepBroker(Broker):
           InvalidMessage: one is refused; ``field`` begins with its index; nothing was written.
           RedisUnavailable: sending them again with their ids is safe.
         """
-        prepared = []
+        prepared: list[tuple[Message[Any], NewMessage, int]] = []
         for index, message in enumerate(messages):
             try:
                 prepared.append(self._prepare(message, delays[index] if delays else None))
@@ -145,7 +155,7 @@ class LockstepBroker(Broker):
         if eta is not None and (not isinstance(eta, int | float) or eta < 0):
             raise InvalidMessage("/eta", "expected milliseconds since 1970")
         message_id = check_id(message.options.get("message_id", message.message_id), "/id")
-        prepared = Message(
+        prepared: Message[Any] = Message(
             message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,
             message.message_timestamp,
         )  # fmt: skip

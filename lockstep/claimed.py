@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 
 class ClaimedMessage(MessageProxy):
-    """What actors see as ``CurrentMessage``: ``fence``, ``attempt``, ``group`` and ``sequence`` beside Dramatiq's fields.
+    """What actors see as ``CurrentMessage``: ``fence``, ``attempt``, ``group``, ``sequence`` and Dramatiq's fields.
 
     ``settlement`` says how its lease ends. It is retry until a middleware that saw the end says otherwise:
     a message whose outcome nobody could decide is never acknowledged by accident.
     """
 
-    def __init__(self, message: Message[Any], lease: Lease, exchange: "Exchange", deadline: float, claimed_ms: int):
+    def __init__(
+        self, message: Message[Any], lease: Lease, exchange: "Exchange", deadline: float, claimed_ms: int
+    ):
         super().__init__(message)
         # Set here, not looked up through the proxy: each is read many times on the way.
         self.message_id = message.message_id
@@ -107,4 +109,3 @@ class ClaimedMessage(MessageProxy):
 
     __repr__ = __str__
     __hash__ = object.__hash__
-

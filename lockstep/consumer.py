@@ -129,7 +129,9 @@ class LockstepConsumer(Consumer):
 
     def _count(self, message: ClaimedMessage, settlement: Settlement) -> None:
         now, lease = time.monotonic(), message.lease
-        outcome = {Verb.COMPLETE: "done", Verb.RETRY: "retry", Verb.DEAD_LETTER: "dead"}.get(settlement.verb, "released")
+        outcome = {Verb.COMPLETE: "done", Verb.RETRY: "retry", Verb.DEAD_LETTER: "dead"}.get(
+            settlement.verb, "released"
+        )
         self._exact[metrics.attempt_field(message.actor_name, outcome)] += 1
         if not message.started_at:
             return
@@ -231,7 +233,9 @@ class LockstepConsumer(Consumer):
         try:
             message = decode(lease.payload, self._broker.encoder)
         except DecodeError as error:
-            self._refuse(exchange, lease, Verb.DEAD_LETTER, reason="undecodable", error=errorinfo.encode(error.error))
+            self._refuse(
+                exchange, lease, Verb.DEAD_LETTER, reason="undecodable", error=errorinfo.encode(error.error)
+            )
             return
         claimed = ClaimedMessage(message, lease, exchange, deadline, now_ms)
         claimed.queue_name = self.queue_name  # whatever the payload says
@@ -248,8 +252,14 @@ class LockstepConsumer(Consumer):
         outcome = "dead" if verb is Verb.DEAD_LETTER else "released"
         level = log.error if verb is Verb.DEAD_LETTER else log.warning
         event = "message.dead" if verb is Verb.DEAD_LETTER else "message.released"
-        level(event, queue=self.queue_name, group=lease.group, message_id=lease.id, actor=lease.actor,
-              reason=settlement.reason or "unknown_actor")
+        level(
+            event,
+            queue=self.queue_name,
+            group=lease.group,
+            message_id=lease.id,
+            actor=lease.actor,
+            reason=settlement.reason or "unknown_actor",
+        )
         with self._bell:
             self._held -= 1
             self._outbox[exchange].append(settlement)
@@ -266,7 +276,9 @@ class LockstepConsumer(Consumer):
 
     def _on_back(self) -> None:
         if self._away_since:
-            log.info("redis.back", queue=self.queue_name, seconds=round(time.monotonic() - self._away_since, 3))
+            log.info(
+                "redis.back", queue=self.queue_name, seconds=round(time.monotonic() - self._away_since, 3)
+            )
             self._away_since = self._retry_delay = 0.0
 
     def _leave(self) -> None:

@@ -57,7 +57,7 @@ def decode(payload: bytes, encoder: Encoder) -> Message[Any]:
     """
     try:
         fields = encoder.decode(payload)
-        if not _FIELDS <= fields.keys():
+        if not fields.keys() >= _FIELDS:
             raise ValueError(f"missing: {sorted(_FIELDS - fields.keys())}")
         if not (isinstance(fields["kwargs"], dict) and isinstance(fields["options"], dict)):
             raise TypeError("kwargs and options must be objects")

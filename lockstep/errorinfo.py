@@ -19,5 +19,9 @@ def encode(error: BaseException) -> bytes:
         trace = "".join(traceback.format_exception(error, limit=-30))
     except Exception:
         trace = ""
-    fields = {"type": type(error).__name__, "message": text[:TEXT_LIMIT], "traceback": trace[-TRACEBACK_LIMIT:]}
+    fields = {
+        "type": type(error).__name__,
+        "message": text[:TEXT_LIMIT],
+        "traceback": trace[-TRACEBACK_LIMIT:],
+    }
     return orjson.dumps({name: value.encode("utf-8", "replace").decode() for name, value in fields.items()})

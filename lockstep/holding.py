@@ -82,6 +82,7 @@ class Renewer:
         lost = [message for message in self._held.all() if not message.lost and not message.holds()]
         for message in lost:
             interrupted = message.interrupt()
-            log.warning("lease.lost", message_id=message.message_id, group=message.group, interrupted=interrupted)
+            log.warning(
+                "lease.lost", message_id=message.message_id, group=message.group, interrupted=interrupted
+            )
         return len(lost)
-

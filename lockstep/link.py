@@ -25,7 +25,15 @@ _TRIES: Final = 2
 
 #: Words of error replies that say "not now", as opposed to "this script is wrong".
 _PASSING: Final = (
-    *("OOM ", "command not allowed when used memory", "LOADING ", "BUSY ", "MASTERDOWN ", "MISCONF ", "NOREPLICAS "),
+    *(
+        "OOM ",
+        "command not allowed when used memory",
+        "LOADING ",
+        "BUSY ",
+        "MASTERDOWN ",
+        "MISCONF ",
+        "NOREPLICAS ",
+    ),
     *("CLUSTERDOWN ", "TRYAGAIN ", "NOAUTH ", "NOPERM "),
 )
 
@@ -40,7 +48,9 @@ def make_pool(settings: Settings, *, socket_timeout: float) -> ConnectionPool:
     """
     address = settings.redis_address
     if address is None:
-        raise RedisUnavailable("no Redis is configured: set REDIS_URL, or start `lockstep up` for an embedded one")
+        raise RedisUnavailable(
+            "no Redis is configured: set REDIS_URL, or start `lockstep up` for an embedded one"
+        )
     options: dict[str, Any] = {}
     if address.startswith("rediss://"):
         options["ssl_cert_reqs"] = "required" if settings.redis_tls_verify else "none"

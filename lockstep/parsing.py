@@ -154,12 +154,14 @@ def api_keys(text: str) -> dict[str, ApiKey]:
     keys: dict[str, ApiKey] = {}
     for number, part in enumerate((p.strip() for p in text.split(",") if p.strip()), start=1):
         pieces = part.split(":", 2)
-        if len(pieces) != 3 or not all(pieces):
+        if pieces[2:] == [] or not all(pieces):
             raise ValueError(f"expected name:scope+scope:secret, key {number} is not of that form")
         key_name, scopes, secret = pieces
         unknown = set(scopes.split("+")) - set(SCOPES)
         if unknown:
-            raise ValueError(f"key {key_name!r}: unknown scope {sorted(unknown)[0]!r}; known: {', '.join(SCOPES)}")
+            raise ValueError(
+                f"key {key_name!r}: unknown scope {sorted(unknown)[0]!r}; known: {', '.join(SCOPES)}"
+            )
         if key_name in keys:
             raise ValueError(f"the key {key_name!r} is named twice")
         keys[key_name] = ApiKey(key_name, frozenset(scopes.split("+")), secret)

@@ -43,7 +43,9 @@ class Reaper:
 
     def _report(self, queue: str, result: Reaped) -> None:
         for message_id in result.retried:
-            log.warning("lease.reaped", queue=queue, message_id=message_id, next="the stalled message will be retried")
+            log.warning(
+                "lease.reaped", queue=queue, message_id=message_id, next="the stalled message will be retried"
+            )
         for message_id in result.dead:
             log.error("message.dead", queue=queue, message_id=message_id, reason="worker_lost")
         if result.extended:

@@ -20,7 +20,7 @@ _COUNTED_GROUPS = (GroupState.READY, GroupState.LEASED, GroupState.BLOCKED)
 
 
 def _pairs(flat: list[bytes | int]) -> dict[str, int]:
-    return {bytes(key).decode(): int(value) for key, value in zip(flat[::2], flat[1::2], strict=True)}  # type: ignore[arg-type]
+    return {bytes(key).decode(): int(value) for key, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def accepted(message_id: str, reply: list[Any]) -> Accepted:

@@ -19,7 +19,7 @@ class StoreResults(ResultBackend):
 
     def __init__(self, store: Store) -> None:
         super().__init__(encoder=OrjsonEncoder())
-        self._store = store
+        self._records = store
 
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
         """Hand the result to the settle of ``message``; ``ttl`` in milliseconds.
@@ -40,5 +40,5 @@ class StoreResults(ResultBackend):
         return message.queue_name, message.options.get("group"), message.message_id
 
     def _get(self, message_key: Any) -> MResult:
-        value = self._store.result(*message_key)
+        value = self._records.result(*message_key)
         return Missing if value is None else self.encoder.decode(value)

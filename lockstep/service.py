@@ -8,6 +8,9 @@ import structlog
 
 log = structlog.get_logger("lockstep.service")
 
+#: Exit code of a process whose service died: something is wrong with it, start another.
+EXIT_BROKEN = 70
+
 
 class Periodic(Protocol):
     """What a service runs."""
@@ -34,6 +37,7 @@ class Service(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
+        """The loop."""
         try:
             while not self._stopped.wait(self._work.interval):
                 self._work.run_once()

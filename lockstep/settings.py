@@ -42,50 +42,78 @@ class Settings:
         2.0, parsing.seconds(0.05, 60), "seconds until a silent Redis counts as away"
     )
     redis_synced_writes: bool = _setting(
-        False, parsing.boolean, "every write is on disk before its answer: no hold-off after a restart of Redis"
+        False,
+        parsing.boolean,
+        "every write is on disk before its answer: no hold-off after a restart of Redis",
     )
     queue_namespace: str = _setting("lockstep", parsing.name, "prefix of every key")
-    queue_shards: int = _setting(1, parsing.integer(1, 64), "shards of each queue; never change it while messages wait")
+    queue_shards: int = _setting(
+        1, parsing.integer(1, 64), "shards of each queue; never change it while messages wait"
+    )
     data_dir: str = _setting("data", str, "directory of the embedded Redis")
 
     port: int = _setting(7777, parsing.port, "port of the web process")
-    host: str | None = _setting(None, str, "address of the web process; 127.0.0.1 without API_KEYS, else 0.0.0.0")
+    host: str | None = _setting(
+        None, str, "address of the web process; 127.0.0.1 without API_KEYS, else 0.0.0.0"
+    )
     api_keys: dict[str, parsing.ApiKey] = _setting(
         {}, parsing.api_keys, "name:scope+scope:secret, comma-separated; none: loopback only", secret=True
     )
-    metrics_token: str | None = _setting(None, str, "bearer token that /metrics asks for; none: open", secret=True)
-    max_payload_bytes: int = _setting(262144, parsing.integer(256, 64 << 20), "bytes of one encoded message, at most")
+    metrics_token: str | None = _setting(
+        None, str, "bearer token that /metrics asks for; none: open", secret=True
+    )
+    max_payload_bytes: int = _setting(
+        262144, parsing.integer(256, 64 << 20), "bytes of one encoded message, at most"
+    )
 
-    actor_modules: tuple[str, ...] = _setting((), parsing.names, "modules imported beside actors, comma-separated")
+    actor_modules: tuple[str, ...] = _setting(
+        (), parsing.names, "modules imported beside actors, comma-separated"
+    )
     worker_processes: int = _setting(1, parsing.integer(1, 256), "processes of one worker")
     worker_concurrency: int = _setting(5, parsing.integer(1, 1024), "threads of each worker process")
-    worker_queues: tuple[str, ...] = _setting((), parsing.names, "queues that a worker takes; none named: all")
+    worker_queues: tuple[str, ...] = _setting(
+        (), parsing.names, "queues that a worker takes; none named: all"
+    )
     worker_shutdown_timeout: float = _setting(
         30.0, parsing.seconds(0.1, 86400), "seconds a worker may drain after SIGTERM (20 when DYNO is set)"
     )
-    instance_id: str = _setting("", str, "name of this process in logs and records; else DYNO or the host name")
+    instance_id: str = _setting(
+        "", str, "name of this process in logs and records; else DYNO or the host name"
+    )
 
     lease_seconds: float = _setting(30.0, parsing.seconds(0.5, 3600), "seconds a claim lasts without renewal")
     reap_seconds: float = _setting(1.0, parsing.seconds(0.05, 60), "seconds between looks for expired leases")
     max_crashes: int = _setting(
         3, parsing.integer(1, 100), "deliveries lost with their worker until a message is dead as worker_lost"
     )
-    max_attempts: int = _setting(3, parsing.integer(1, 1000), "attempts of a message, when its actor sets none")
+    max_attempts: int = _setting(
+        3, parsing.integer(1, 1000), "attempts of a message, when its actor sets none"
+    )
     backoff: parsing.Backoff = _setting(
-        parsing.Backoff.parse("exponential:2s"), parsing.Backoff.parse, "exponential:2s, fixed:10s or list:0s,60s,…"
+        parsing.Backoff.parse("exponential:2s"),
+        parsing.Backoff.parse,
+        "exponential:2s, fixed:10s or list:0s,60s,…",
     )
     unknown_actor_seconds: float = _setting(
         600.0, parsing.seconds(0, 86400), "seconds a message of an unknown actor is parked until it is dead"
     )
-    retention_done_age: float = _setting(86400.0, parsing.seconds(0, 366 * 86400), "seconds a finished record is kept")
-    retention_done_count: int = _setting(1000, parsing.integer(0, 10_000_000), "finished records kept in each queue")
+    retention_done_age: float = _setting(
+        86400.0, parsing.seconds(0, 366 * 86400), "seconds a finished record is kept"
+    )
+    retention_done_count: int = _setting(
+        1000, parsing.integer(0, 10_000_000), "finished records kept in each queue"
+    )
 
     delivery_url: str | None = _setting(None, parsing.http_url, "where messages.deliver posts", secret=True)
     delivery_routes_file: str | None = _setting(
         None, parsing.existing_file, "JSON object: instance id to URL, for messages.deliver"
     )
-    delivery_secret: str | None = _setting(None, parsing.signing_secret, "signs deliveries (Standard Webhooks)", secret=True)
-    delivery_timeout: float = _setting(10.0, parsing.seconds(0.1, 600), "seconds a receiver may take to answer")
+    delivery_secret: str | None = _setting(
+        None, parsing.signing_secret, "signs deliveries (Standard Webhooks)", secret=True
+    )
+    delivery_timeout: float = _setting(
+        10.0, parsing.seconds(0.1, 600), "seconds a receiver may take to answer"
+    )
 
     log_format: str = _setting("console", parsing.one_of("console", "json"), "console or json")
     log_level: str = _setting(

@@ -128,7 +128,9 @@ class Store:
 
     def queues(self) -> list[str]:
         """Every queue that ever accepted a message or had a worker, sorted."""
-        return sorted(name.decode() for name in self._command("SMEMBERS", queues_key(self.settings.queue_namespace)))
+        return sorted(
+            name.decode() for name in self._command("SMEMBERS", queues_key(self.settings.queue_namespace))
+        )
 
     def counts(self, queue_name: str) -> QueueCounts:
         """One queue in numbers, in constant time.
@@ -138,7 +140,9 @@ class Store:
         """
         if queue_name not in self.queues():
             raise NotFound("queue", queue_name)
-        return replies.queue_counts(queue_name, [self._call("counts", shard, []) for shard in self.shards(queue_name)])
+        return replies.queue_counts(
+            queue_name, [self._call("counts", shard, []) for shard in self.shards(queue_name)]
+        )
 
     def result(self, queue_name: str, group: str | None, message_id: str) -> bytes | None:
         """What the actor of a message returned, encoded; None: nothing, or not yet, or not any more."""

@@ -37,6 +37,7 @@ class WakeUp(threading.Thread):
         self._idle.set()
 
     def run(self) -> None:
+        """The loop."""
         while True:
             self._idle.wait()
             if self._closed:

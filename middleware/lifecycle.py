@@ -12,15 +12,13 @@ from dramatiq.middleware import Middleware, Shutdown
 from lockstep import logs
 from lockstep.holding import Renewer
 from lockstep.reaper import Reaper
-from lockstep.service import Service
+from lockstep.service import EXIT_BROKEN, Service
 from lockstep.settings import Settings
 
 log = structlog.get_logger("lockstep.worker")
 
 #: Seconds between two looks whether the master lives.
 _WATCH_SECONDS: Final = 0.5
-#: Exit code of a process whose renewer or reaper died: something is wrong with it, start another.
-_EXIT_BROKEN: Final = 70
 
 
 class Lifecycle(Middleware):
@@ -37,7 +35,9 @@ class Lifecycle(Middleware):
         former = signal.getsignal(signal.SIGTERM)
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda number, frame: self._on_signal(broker, former, number, frame))
-        threading.Thread(target=self._watch_master, args=(os.getppid(),), name="master-watch", daemon=True).start()
+        threading.Thread(
+            target=self._watch_master, args=(os.getppid(),), name="master-watch", daemon=True
+        ).start()
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Before anything is claimed: be known as a claimer, and renew from the first lease on."""
@@ -54,7 +54,11 @@ class Lifecycle(Middleware):
             service.start()
         queues = sorted(whitelist or broker.get_declared_queues())
         name = f"{'-'.join(queues)}-worker-{os.getpid()}"
-        log.info("worker.started", worker=name, text=f'Worker "{name}" started (Instance: {self._settings.instance_id})')
+        log.info(
+            "worker.started",
+            worker=name,
+            text=f'Worker "{name}" started (Instance: {self._settings.instance_id})',
+        )
 
     def after_worker_boot(self, broker: Any, worker: Any) -> None:
         """The threads run."""
@@ -98,4 +102,4 @@ class Lifecycle(Middleware):
 
 
 def _die() -> None:
-    os._exit(_EXIT_BROKEN)
+    os._exit(EXIT_BROKEN)

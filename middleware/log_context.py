@@ -15,7 +15,10 @@ class LogContext(Middleware):
     def before_process_message(self, broker: Broker, message: Any) -> None:
         """The message is about to run."""
         structlog.contextvars.bind_contextvars(
-            queue=message.queue_name, group=message.group, message_id=message.message_id, attempt=message.attempt
+            queue=message.queue_name,
+            group=message.group,
+            message_id=message.message_id,
+            attempt=message.attempt,
         )
         log.debug("message.started", actor=message.actor_name)
 

@@ -13,8 +13,9 @@ from dramatiq.middleware import Middleware, Shutdown
 
 from lockstep import errorinfo
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import LeaseLost, Permanent
+from lockstep.errors import InvalidMessage, LeaseLost, Permanent
 from lockstep.parsing import Backoff
+from lockstep.requests import check_arguments
 from lockstep.settings import Settings
 from lockstep.states import Verb
 
@@ -52,7 +53,12 @@ class Outcome(Middleware):
             message.options["retries"] = message.lease.failures
 
     def after_process_message(
-        self, broker: Any, message: ClaimedMessage, *, result: Any = None, exception: BaseException | None = None
+        self,
+        broker: Any,
+        message: Any,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
     ) -> None:
         """The last hook: every other one has run, and has not failed if it left no error."""
         error = exception or message.hook_error
@@ -69,7 +75,7 @@ class Outcome(Middleware):
         else:
             self._fail(broker, message, error)
 
-    def after_skip_message(self, broker: Any, message: ClaimedMessage) -> None:
+    def after_skip_message(self, broker: Any, message: Any) -> None:
         """A middleware refused the message: dead when it said so, else skipped as in Dramatiq, that is, done."""
         if message.settlement is not None:
             return
@@ -139,9 +145,6 @@ class Outcome(Middleware):
 
 
 def _wrong_arguments(actor: Any, message: ClaimedMessage) -> bool:
-    from lockstep.errors import InvalidMessage  # noqa: PLC0415
-    from lockstep.requests import check_arguments  # noqa: PLC0415
-
     try:
         check_arguments(actor, message.args, message.kwargs)
     except InvalidMessage:

@@ -27,7 +27,8 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def settings(redis_url: str) -> Settings:
     """Settings with a namespace of its own."""
     return Settings.load(
-        {"REDIS_URL": redis_url, "QUEUE_NAMESPACE": f"t{secrets.token_hex(6)}", "LEASE_SECONDS": "3"}, env_file=""
+        {"REDIS_URL": redis_url, "QUEUE_NAMESPACE": f"t{secrets.token_hex(6)}", "LEASE_SECONDS": "3"},
+        env_file="",
     )
 
 

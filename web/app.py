@@ -1,5 +1,6 @@
 """The application: a route table, a middleware list and an exception map."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lockstep.broker import LockstepBroker
+from lockstep.reaper import Reaper
+from lockstep.service import EXIT_BROKEN, Service
 from lockstep.settings import Settings
 from web import health, messages, queues, scrape
 from web.auth import authorize, check_local
@@ -65,7 +68,11 @@ def create_app(broker: LockstepBroker, settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        # Recovery must not depend on a worker being alive: every web process reaps as well.
+        reaper = Service("reaper", Reaper(broker.store, broker.store.queues), _exit_broken)
+        reaper.start()
         yield
+        reaper.stop()
         context.threads.close()
 
     app = Starlette(
@@ -77,6 +84,10 @@ def create_app(broker: LockstepBroker, settings: Settings) -> Starlette:
     app.router.redirect_slashes = False  # a path with a slash too many is unknown, like any other
     app.state.context = context
     return app
+
+
+def _exit_broken() -> None:
+    os._exit(EXIT_BROKEN)
 
 
 def build() -> Starlette:

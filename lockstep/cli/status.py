@@ -1,0 +1,87 @@
+"""``lockstep status``: every queue in numbers."""
+
+import time
+from contextlib import closing
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.views import queue_view
+from lockstep.states import GroupState, MessageState
+from lockstep.store import Store
+
+#: Seconds between two looks of ``--watch``.
+_INTERVAL: Final = 1.0
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="JSON instead of tables; a document a look.")] = False,
+) -> None:
+    """Show each queue: messages and groups by state, and who claims from it."""
+    with closing(Store.connect(settings_with_redis())) as store:
+        try:
+            _show(store, watch=watch, json=json)
+        except KeyboardInterrupt:
+            return  # how one leaves --watch
+
+
+def _show(store: Store, *, watch: bool, json: bool) -> None:
+    if json:
+        print_json({"queues": _look(store)})
+        while watch:
+            time.sleep(_INTERVAL)
+            print_json({"queues": _look(store)})
+    elif not watch:
+        out.print(_tables(_look(store)))
+    else:
+        with Live(_tables(_look(store)), console=out, auto_refresh=False) as live:
+            while True:
+                time.sleep(_INTERVAL)
+                live.update(_tables(_look(store)), refresh=True)
+
+
+def _look(store: Store) -> list[dict[str, Any]]:
+    return [queue_view(store.counts(name)) for name in store.queues()]
+
+
+def _tables(queues: list[dict[str, Any]]) -> RenderableType:
+    if not queues:
+        return Text("No queue yet: nothing was sent, and no worker has run.")
+    return Group(
+        _numbers("Messages", "messages", queues, list(MessageState)),
+        _numbers("Groups", "groups", queues, list(GroupState)),
+        _claimers(queues),
+    )
+
+
+def _numbers(title: str, key: str, queues: list[dict[str, Any]], states: list[Any]) -> Table:
+    table = Table("queue", title=title)
+    for state in states:
+        table.add_column(state.value, justify="right")
+    if key == "groups":
+        table.add_column("oldest", justify="right")
+    for queue in queues:
+        row = [str(queue[key].get(state.value, 0)) for state in states]
+        if key == "groups":
+            row.append(_seconds(queue["oldest_ms"]))
+        table.add_row(Text(queue["queue"]), *row)
+    return table
+
+
+def _claimers(queues: list[dict[str, Any]]) -> Table:
+    table = Table("queue", "claimer", title="Claimers")
+    table.add_column("seen", justify="right")
+    for queue in queues:
+        for claimer, age_ms in sorted(queue["claimers"].items()):
+            table.add_row(Text(queue["queue"]), Text(claimer), f"{_seconds(age_ms)} ago")
+    return table
+
+
+def _seconds(milliseconds: int | None) -> str:
+    return "" if milliseconds is None else f"{milliseconds / 1000:.1f} s"

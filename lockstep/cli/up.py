@@ -1,0 +1,210 @@
+"""``lockstep up``: everything on this machine, until Ctrl-C.
+
+Redis first, then supervisord with the web process and the workers; they stop in the reverse order. All of
+them die with this process, however it ends.
+"""
+
+import fcntl
+import os
+import signal
+import stat
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final
+
+import httpx
+import typer
+from dotenv import dotenv_values
+
+from lockstep.cli.common import NOT_READY, complain, out
+from lockstep.cli.demo import Demo
+from lockstep.embedded import EmbeddedRedis, EmbeddedRedisFailed
+from lockstep.errors import LockstepError
+from lockstep.parent import dies_with_me
+from lockstep.settings import Settings
+from lockstep.store import Store
+
+#: Seconds until web and workers must be ready.
+READY_SECONDS: Final = 30.0
+
+_CONFIG: Final = Path(__file__).parents[2] / "supervisor" / "supervisord.conf"
+_SCRIPTS: Final = Path(sysconfig.get_path("scripts"))
+_LOOK_SECONDS: Final = 0.1
+
+
+class _NotReady(Exception):
+    """Something did not start."""
+
+
+class _Stop:
+    """Whether a signal asked this process to stop. A second signal means nothing new."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, self._ask)
+
+    def _ask(self, signum: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the web process [PORT, else 7777].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes [WORKER_PROCESSES, else 2].")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of each [WORKER_CONCURRENCY, else 8].")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Send sample messages, some of them failing.")] = False,
+) -> None:
+    """Run everything on this machine: Redis, web and workers. Ctrl-C drains and stops all.
+
+    Without REDIS_URL, a Redis of its own runs and keeps its data in DATA_DIR.
+    """
+    environment = _environment(port, workers, threads)
+    stop = _Stop()
+    _append_to_output()
+    try:
+        code = _run(environment, stop, demo=demo)
+    except (_NotReady, EmbeddedRedisFailed) as error:
+        complain(str(error))
+        code = NOT_READY
+    raise typer.Exit(code)
+
+
+def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
+    settings = Settings.load(environment, env_file="")
+    _check_port(settings)
+    with ExitStack() as running:
+        if settings.redis_address is None:
+            redis = running.enter_context(EmbeddedRedis())
+            environment["REDIS_URL"] = redis.start(settings.data_dir)
+            settings = Settings.load(environment, env_file="")
+        # The process dies here or later: the kernel tells Redis and supervisord, which stops web and workers.
+        supervisord = _supervise(environment)
+        running.callback(_end, supervisord)
+        _wait_until_ready(settings, supervisord, stop)
+        if stop.asked:
+            return 0
+        _tell(settings)
+        if demo:
+            os.environ.update(environment)
+            running.enter_context(Demo())
+        while not stop.asked:
+            if supervisord.poll() is not None:
+                complain(f"supervisord ended with {supervisord.returncode}")
+                return 1
+            time.sleep(_LOOK_SECONDS)
+        out.print("Stopping: workers finish what they run.")
+    out.print("Stopped.")
+    return 0
+
+
+def _environment(port: int | None, workers: int | None, threads: int | None) -> dict[str, str]:
+    """The environment of all processes: options, else what is set already, else the defaults of this command."""
+    options = {"PORT": port, "WORKER_PROCESSES": workers, "WORKER_CONCURRENCY": threads}
+    dotenv = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    environment = {"WORKER_PROCESSES": "2", "WORKER_CONCURRENCY": "8", **dotenv, **os.environ}
+    environment.update({name: str(value) for name, value in options.items() if value is not None})
+    environment["PATH"] = os.pathsep.join((str(_SCRIPTS), environment.get("PATH", os.defpath)))
+    return environment
+
+
+def _check_port(settings: Settings) -> None:
+    """Say so at once when another process has the port: its answers would look like ours."""
+    from web.server import listen  # noqa: PLC0415
+
+    if settings.port == 0:
+        raise _NotReady("PORT: name a port, 0 cannot be told to anybody")
+    try:
+        listen(settings.bind_host, settings.port).close()
+    except OSError as error:
+        raise _NotReady(
+            f"{settings.bind_host}:{settings.port}: {error.strerror}; choose another with --port"
+        ) from None
+
+
+def _supervise(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603
+        [_SCRIPTS / "supervisord", "-n", "-c", _CONFIG],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for this process, which asks once
+        preexec_fn=dies_with_me() if sys.platform == "linux" else None,  # noqa: PLW1509
+    )
+
+
+def _end(supervisord: "subprocess.Popen[bytes]") -> None:
+    """Ask once and wait: its configuration says how long each program may take."""
+    if supervisord.poll() is None:
+        supervisord.terminate()
+    supervisord.wait()
+
+
+def _wait_until_ready(settings: Settings, supervisord: "subprocess.Popen[bytes]", stop: _Stop) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    missing = "web"
+    store = Store.connect(settings)
+    try:
+        while missing and not stop.asked:
+            if supervisord.poll() is not None:
+                raise _NotReady(f"supervisord ended with {supervisord.returncode} at its start")
+            if time.monotonic() > deadline:
+                raise _NotReady(
+                    f"{missing} did not start in {READY_SECONDS:.0f} seconds; its own lines are above"
+                )
+            time.sleep(_LOOK_SECONDS)
+            missing = _missing(settings, store)
+    finally:
+        store.close()
+
+
+def _missing(settings: Settings, store: Store) -> str:
+    """The program that is not ready yet; empty when all are."""
+    try:
+        if (
+            httpx.get(f"{_address(settings)}/readyz", timeout=2, trust_env=False).status_code
+            != httpx.codes.OK
+        ):
+            return "web"
+    except httpx.HTTPError:
+        return "web"
+    with suppress(LockstepError):  # Redis is away for a moment
+        if any(store.counts(name).claimers for name in store.queues()):
+            return ""
+    return "worker"
+
+
+def _address(settings: Settings) -> str:
+    host = settings.bind_host
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _tell(settings: Settings) -> None:
+    address, given = _address(settings), settings.masked()
+    redis = given["REDIS_URL"] if settings.redis_address != settings.redis_url else "configured"
+    own = f"in {settings.data_dir}/" if "127.0.0.1" in (settings.redis_address or "") else redis
+    key = " -H 'Authorization: Bearer SECRET'" if settings.api_keys else ""
+    lines = (
+        f"web      {address}   (probes /livez /readyz, /metrics, /api/v1)",
+        f"workers  {given['WORKER_PROCESSES']} processes of {given['WORKER_CONCURRENCY']} threads",
+        f"redis    {own}",
+        "Send a message:",
+        f"  curl -s {address}/api/v1/messages -H 'Content-Type: application/json'{key} -d "
+        """'{"actor":"messages.deliver","kwargs":"""
+        """{"instance_id":"instance-123","customer_id":"customer-456","body":"hello"}}'""",
+        "Ctrl-C stops everything.",
+    )
+    out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _append_to_output() -> None:
+    """Several processes write to our output; in a file, each must write at its end."""
+    with suppress(OSError, ValueError):  # closed, or no file at all
+        descriptor = sys.stdout.fileno()
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
