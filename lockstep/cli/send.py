@@ -21,6 +21,7 @@ def send(
             help="Name of the actor; with --file, of the lines that name none.", show_default=False
         ),
     ] = None,
+    *,
     group: Annotated[
         str | None, typer.Option(help="Group key: its messages run one at a time, in order.")
     ] = None,
@@ -88,14 +89,13 @@ def _send_one(request: dict[str, Any], *, json: bool) -> None:
 
 
 def _send_file(file: str, defaults: dict[str, Any], *, json: bool) -> None:
-    try:
-        source = nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}") from None
+    if file != "-" and not Path(file).is_file():
+        raise typer.BadParameter(f"--file: no file {file!r}")
     settings_with_redis()
     from actors import broker  # noqa: PLC0415  (as above)
 
     size = None if file == "-" else Path(file).stat().st_size
+    source = nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")  # noqa: SIM115
     with source as lines, closing(broker):
         sender = LineSender(broker, defaults)
         sender.send_all(lines, size)

@@ -78,10 +78,11 @@ def up(
 def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
     settings = Settings.load(environment, env_file="")
     _check_port(settings)
+    redis = "as configured"
     with ExitStack() as running:
         if settings.redis_address is None:
-            redis = running.enter_context(EmbeddedRedis())
-            environment["REDIS_URL"] = redis.start(settings.data_dir)
+            environment["REDIS_URL"] = running.enter_context(EmbeddedRedis()).start(settings.data_dir)
+            redis = f"{environment['REDIS_URL']}, its data in {settings.data_dir}/"
             settings = Settings.load(environment, env_file="")
         # The process dies here or later: the kernel tells Redis and supervisord, which stops web and workers.
         supervisord = _supervise(environment)
@@ -89,7 +90,7 @@ def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
         _wait_until_ready(settings, supervisord, stop)
         if stop.asked:
             return 0
-        _tell(settings)
+        _tell(settings, redis)
         if demo:
             os.environ.update(environment)
             running.enter_context(Demo())
@@ -184,15 +185,13 @@ def _address(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _tell(settings: Settings) -> None:
+def _tell(settings: Settings, redis: str) -> None:
     address, given = _address(settings), settings.masked()
-    redis = given["REDIS_URL"] if settings.redis_address != settings.redis_url else "configured"
-    own = f"in {settings.data_dir}/" if "127.0.0.1" in (settings.redis_address or "") else redis
     key = " -H 'Authorization: Bearer SECRET'" if settings.api_keys else ""
     lines = (
         f"web      {address}   (probes /livez /readyz, /metrics, /api/v1)",
         f"workers  {given['WORKER_PROCESSES']} processes of {given['WORKER_CONCURRENCY']} threads",
-        f"redis    {own}",
+        f"redis    {redis}",
         "Send a message:",
         f"  curl -s {address}/api/v1/messages -H 'Content-Type: application/json'{key} -d "
         """'{"actor":"messages.deliver","kwargs":"""
