@@ -36,6 +36,8 @@ READY_SECONDS: Final = 30.0
 _CONFIG: Final = Path(__file__).parents[2] / "supervisor" / "supervisord.conf"
 _SCRIPTS: Final = Path(sysconfig.get_path("scripts"))
 _LOOK_SECONDS: Final = 0.1
+#: The queue that every worker takes, unless WORKER_QUEUES names others.
+_MAIN_QUEUE: Final = "messages"
 
 
 class _NotReady(Exception):
@@ -174,7 +176,9 @@ def _missing(settings: Settings, store: Store) -> str:
     except httpx.HTTPError:
         return "web"
     with suppress(LockstepError):  # Redis is away for a moment
-        if any(store.counts(name).claimers for name in store.queues()):
+        queue = (*settings.worker_queues, _MAIN_QUEUE)[0]
+        store.declare(queue)  # else it is only known from its first message on
+        if store.counts(queue).claimers:
             return ""
     return "worker"
 
