@@ -1,0 +1,207 @@
+"""One shard as its scripts see it: run a script, read the whole state, expire what a test wants expired."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from lockstep import replies, scripts
+from lockstep.exchange import settlement_arguments
+from lockstep.keys import ShardKeys
+from lockstep.records import Claim, Lease, Reaped, Settlement
+from lockstep.states import Verb
+
+LEASE_MS = 60_000
+EPOCH = "epoch-01"
+NONCE = "n" * 16
+TOKEN_LENGTH = 8 + 1 + 16 + 1 + 16
+
+#: Far enough away that nothing falls due while a test runs, and that it is never near another time.
+HOUR = 3_600_000
+
+State = dict[str, Any]
+
+
+class Near:
+    """Equal to every time within five seconds of it."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, ms: float) -> None:
+        self.ms = ms
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, int | float) and abs(other - self.ms) <= 5000
+
+    def __repr__(self) -> str:
+        return f"Near({self.ms})"
+
+
+def message(
+    id_: str, group: str | None = None, *, delay: int | str = 0, blocks: bool = False, payload: bytes = b"p"
+) -> list[Any]:
+    """A message as ``enqueue.lua`` reads it."""
+    ref = f"m:{id_}" if group is None else f"g:{group}"
+    return [id_, ref, "act", payload, delay, "1" if blocks else "0"]
+
+
+def settlement(lease: Lease, verb: Verb, **options: Any) -> Settlement:
+    """How a claimed lease ends."""
+    return Settlement(lease.ref, lease.token, lease.id, verb, **options)
+
+
+def text(value: bytes | str) -> str:
+    """Bytes as text, each different from every other."""
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+
+
+class Shard:
+    """A shard of its own, all calls explicit."""
+
+    def __init__(self, client: "redis.Redis", keys: ShardKeys) -> None:
+        self.redis = client
+        self.prefix = keys.prefix
+        self._calls = 0
+
+    def key(self, name: str) -> str:
+        """The full name of a key of the shard."""
+        return self.prefix + name
+
+    def now(self, offset: float = 0) -> float:
+        """The server's clock in milliseconds, moved by ``offset``."""
+        seconds, micros = self.redis.time()
+        return float(seconds * 1000 + micros // 1000 + offset)
+
+    def near(self, offset: float = 0) -> Near:
+        """About now, moved by ``offset`` milliseconds."""
+        return Near(self.now(offset))
+
+    # -- scripts ------------------------------------------------------------------------------------------------
+
+    def run(self, name: str, *arguments: Any) -> Any:
+        """Run one script."""
+        script = scripts.load(name)
+        return self.redis.execute_command("EVAL", script.text, 1, self.key("meta"), *arguments)
+
+    def number(self) -> str:
+        """The number of a new call."""
+        self._calls += 1
+        return str(self._calls)
+
+    def enqueue(self, *messages: list[Any], number: str | None = None) -> list[tuple[int, int, str]]:
+        """Enqueue; answers duplicate, sequence, state for each."""
+        flat = [part for one in messages for part in one]
+        answers = self.run("enqueue", "sender", number or self.number(), len(messages), *flat)
+        return [(duplicate, sequence, text(state)) for duplicate, sequence, state in answers]
+
+    def claim(
+        self,
+        wanted: int = 1,
+        *,
+        session: str = "claimer",
+        number: str | None = None,
+        epoch: str = EPOCH,
+        nonce: str = NONCE,
+        hold: str = "1",
+    ) -> Claim:
+        """Claim as the worker ``w``."""
+        call = (session, number or self.number(), epoch, nonce, wanted, LEASE_MS, "w", hold)
+        return replies.claim(self.run("claim", *call))
+
+    def lease(self) -> Lease:
+        """Claim exactly one head."""
+        (lease,) = self.claim().leases
+        return lease
+
+    def settle(
+        self,
+        *settlements: Settlement,
+        number: str | None = None,
+        keep: int = 10,
+        follows: bool = False,
+        counters: Mapping[str, int] | None = None,
+    ) -> list[int]:
+        """Settle; answers 1 or 0 for each."""
+        counted = [part for pair in (counters or {}).items() for part in pair]
+        flat = [part for one in settlements for part in settlement_arguments(one)]
+        head = ("settler", number or self.number(), keep, int(follows), len(counted) // 2)
+        return list(self.run("settle", *head, *counted, *flat))
+
+    def reap(
+        self, *, claimer: str = "", gap: int = HOUR, crashes: int = 3, batch: int = 200, keep_ms: int = HOUR
+    ) -> Reaped:
+        """Reap once."""
+        return replies.reaped(self.run("reap", claimer, LEASE_MS, gap, crashes, batch, keep_ms))
+
+    def expire(self, ref: str) -> None:
+        """Let a lease have ended long ago."""
+        assert self.redis.zadd(self.key("expiries"), {ref: 1}, xx=True, ch=True) == 1
+
+    def state(self, id_: str) -> str | None:
+        """The state of a message by ``inspect``; None: unknown."""
+        reply = self.run("inspect", id_, 1000)
+        return None if reply is None else text(reply[0])
+
+    # -- the whole state ----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> State:
+        """Everything the shard holds, rows unpacked, but for what sessions remember."""
+        names = sorted(text(key)[len(self.prefix) :] for key in self.redis.scan_iter(self.prefix + "*"))
+        return {name: self._value(name) for name in names if not name.startswith("session:")}
+
+    def sessions(self) -> list[str]:
+        """The sessions that are remembered."""
+        return sorted(
+            text(key)[len(self.prefix) + 8 :] for key in self.redis.scan_iter(self.prefix + "session:*")
+        )
+
+    def changes(self, before: State) -> State:
+        """What a script changed: each changed key with its value, None for one that is gone."""
+        after = self.snapshot()
+        return {name: after.get(name) for name in {*before, *after} if before.get(name) != after.get(name)}
+
+    def _value(self, name: str) -> Any:
+        key = self.key(name)
+        match text(self.redis.type(key)):
+            case "hash":
+                read = {"messages": self._row, "leases": self._held, "done": self._held}.get(name, text)
+                return {text(field): read(value) for field, value in self.redis.hgetall(key).items()}
+            case "list":
+                return [text(one) for one in self.redis.lrange(key, 0, -1)]
+            case "zset":
+                return {
+                    text(member): score for member, score in self.redis.zrange(key, 0, -1, withscores=True)
+                }
+            case _:
+                return text(self.redis.get(key))
+
+    def _row(self, packed: bytes) -> Any:
+        return _plain(self.redis.execute_command("EVAL", "return cmsgpack.unpack(ARGV[1])", 0, packed))
+
+    def _held(self, packed: bytes) -> Any:
+        unpack = "return {cmsgpack.unpack(ARGV[1])}"
+        return text(packed[:TOKEN_LENGTH]), *_plain(
+            self.redis.execute_command("EVAL", unpack, 0, packed[TOKEN_LENGTH:])
+        )
+
+
+def _plain(reply: Any) -> Any:
+    if isinstance(reply, list):
+        return [_plain(one) for one in reply]
+    return text(reply) if isinstance(reply, bytes) else reply
+
+
+def row(ref: str, sequence: int, enqueued: Any, **given: Any) -> list[Any]:
+    """A whole row as ``includes/row.lua`` describes it."""
+    rest = {
+        "failures": 0,
+        "crashes": 0,
+        "parked": 0,
+        "history": [],
+        "member": "",
+        "died": 0,
+        "reason": "",
+        "blocks": 0,
+    }
+    assert not given.keys() - rest.keys()
+    return [ref, "act", "p", sequence, enqueued, *(rest | given).values()]

@@ -1,0 +1,201 @@
+"""Leasing heads: one of a group, in turn, each with a token that proves it."""
+
+import pytest
+
+from lockstep.states import Verb
+from tests.scripts.shard import EPOCH, HOUR, LEASE_MS, NONCE, Shard, message, row, settlement
+
+
+def test_at_most_one_of_a_group_is_leased(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"), message("2", "a"), message("3", "b"), message("4"))
+    before, now = shard.snapshot(), shard.near()
+    claim = shard.claim(10)
+    assert [(lease.ref, lease.id) for lease in claim.leases] == [("g:a", "1"), ("g:b", "3"), ("m:4", "4")]
+    assert (claim.more, claim.next_due_ms) == (False, None)
+    first, second, third = claim.leases
+    assert shard.changes(before) == {
+        "ready": None,
+        "wake": None,
+        "meta": {"seq": "4", "epoch": EPOCH, "fence": str(third.fence)},
+        "leases": {lease.ref: (lease.token, ["w", now]) for lease in claim.leases},
+        "expiries": dict.fromkeys(("g:a", "g:b", "m:4"), shard.near(LEASE_MS)),
+    }
+    assert shard.claim(10).leases == []
+    assert first.fence < second.fence < third.fence
+
+
+def test_a_lease_says_all_about_its_message(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"))
+    shard.settle(settlement(shard.lease(), Verb.RETRY))
+    shard.reap()
+    held = shard.lease()
+    shard.expire("g:a")
+    shard.reap()
+    lease = shard.lease()
+    assert held.failures == 1
+    assert lease.token == f"{EPOCH}:{lease.fence:016}:{NONCE}"
+    assert (lease.actor, lease.payload, lease.sequence, lease.group) == ("act", b"p", 1, "a")
+    assert (lease.failures, lease.crashes, lease.parked_ms) == (1, 1, 0)
+    assert lease.enqueued_ms == shard.near()
+
+
+def test_groups_take_turns_in_the_order_in_which_they_became_ready(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"), message("2", "b"), message("3", "a"), message("4", "b"))
+    order = []
+    for _ in range(4):
+        lease = shard.lease()
+        order.append(lease.id)
+        shard.settle(settlement(lease, Verb.COMPLETE))
+    assert order == ["1", "2", "3", "4"]
+
+
+def test_what_a_claim_leaves_is_passed_on_with_the_wake_up(shard: Shard) -> None:
+    shard.enqueue(message("1"), message("2"))
+    assert shard.redis.delete(shard.key("wake")) == 1  # a consumer took it
+    assert shard.claim().more
+    assert shard.snapshot()["wake"] == ["1"]
+
+
+def test_fences_rise_across_claims(shard: Shard) -> None:
+    fences = []
+    for number in range(5):
+        shard.enqueue(message(str(number), "a"))
+        lease = shard.lease()
+        fences.append(lease.fence)
+        shard.settle(settlement(lease, Verb.COMPLETE))
+    assert fences == sorted(set(fences))
+
+
+def test_fences_rise_though_redis_lost_the_last(shard: Shard) -> None:
+    shard.enqueue(message("1"), message("2"))
+    first = shard.lease()
+    shard.redis.hdel(shard.key("meta"), "fence")
+    assert shard.lease().fence > first.fence
+
+
+def test_fences_rise_though_the_clock_stepped_back(shard: Shard) -> None:
+    ahead = int(shard.now(HOUR)) * 1000
+    shard.redis.hset(shard.key("meta"), "fence", str(ahead))
+    shard.enqueue(message("1"))
+    assert shard.lease().fence == ahead + 1
+
+
+def test_a_resent_claim_answers_the_same_leases_and_takes_no_more(shard: Shard) -> None:
+    shard.enqueue(*(message(str(number)) for number in range(5)))
+    first = shard.claim(2, number="9")
+    before = shard.snapshot()
+    assert shard.claim(2, number="9").leases == first.leases
+    assert shard.changes(before) == {}
+
+
+def test_a_resent_claim_does_not_answer_leases_that_ended(shard: Shard) -> None:
+    shard.enqueue(message("1"), message("2"))
+    first = shard.claim(2, number="9")
+    shard.expire("m:1")
+    shard.reap()
+    assert shard.claim(2, number="9").leases == first.leases[1:]
+    shard.claim(1, session="other", nonce="o" * 16)
+    assert shard.claim(2, number="9").leases == first.leases[1:]
+
+
+def test_a_claim_of_nothing_leaves_nothing_behind(shard: Shard) -> None:
+    shard.enqueue(message("1", delay=HOUR))
+    shard.claim()
+    before = shard.snapshot()
+    claim = shard.claim(5)
+    assert (claim.leases, claim.more) == ([], False)
+    assert claim.next_due_ms is not None
+    assert HOUR - 5000 <= claim.next_due_ms <= HOUR
+    assert shard.changes(before) == {}
+    assert "claimer" not in shard.sessions()
+
+
+@pytest.fixture
+def former_life(shard: Shard) -> None:
+    """A claimer was known in a former life of Redis, and a message waits."""
+    shard.claim(epoch="former--")
+    shard.reap(claimer="w1")
+    shard.enqueue(message("1"))
+
+
+@pytest.mark.usefixtures("former_life")
+def test_after_a_restart_nobody_claims_while_a_holder_may_still_run(shard: Shard) -> None:
+    before = shard.snapshot()
+    claim = shard.claim()
+    assert (claim.leases, claim.more) == ([], False)
+    assert claim.next_due_ms is not None
+    assert LEASE_MS - 5000 <= claim.next_due_ms <= LEASE_MS
+    changes = shard.changes(before)
+    meta = before["meta"] | {"epoch": EPOCH, "hold_until": changes["meta"]["hold_until"]}
+    assert changes == {"meta": meta}
+    assert float(meta["hold_until"]) == shard.near(LEASE_MS)
+
+    before = shard.snapshot()
+    assert shard.claim().leases == []
+    assert shard.changes(before) == {}
+
+    shard.redis.hset(shard.key("meta"), "hold_until", int(shard.now(-1)))
+    assert shard.lease().id == "1"
+
+
+@pytest.mark.usefixtures("former_life")
+def test_after_a_restart_with_synced_writes_nobody_waits(shard: Shard) -> None:
+    assert [lease.id for lease in shard.claim(hold="0").leases] == ["1"]
+
+
+@pytest.mark.usefixtures("former_life")
+def test_after_a_restart_nobody_waits_for_claimers_that_left(shard: Shard) -> None:
+    shard.run("leave", "w1")
+    assert shard.lease().id == "1"
+
+
+def test_the_first_life_holds_nothing_off(shard: Shard) -> None:
+    shard.reap(claimer="w1")
+    shard.enqueue(message("1"))
+    assert shard.lease().id == "1"
+
+
+def test_what_fell_due_joins_before_the_claim(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"), message("2", "a", delay=HOUR))
+    shard.settle(settlement(shard.lease(), Verb.RETRY, delay_ms=HOUR))
+    assert shard.claim().leases == []
+    enqueued = shard.near()
+    shard.redis.zadd(shard.key("blocked"), {"g:a": 1})
+    shard.redis.zadd(shard.key("scheduled"), {"0000000000000002" + "2": 1})
+    assert [lease.id for lease in shard.claim(5).leases] == ["1"]
+    state = shard.snapshot()
+    assert "blocked" not in state
+    assert "scheduled" not in state
+    assert state["group:g:a"] == ["1", "2"]
+    assert state["messages"]["2"] == row("g:a", 3, enqueued)
+
+
+def test_scheduled_messages_join_in_the_order_of_their_times_then_of_acceptance(shard: Shard) -> None:
+    shard.enqueue(*(message(id_, "a", delay=HOUR) for id_ in "zyx"))
+    for score, members in ((2, ("1z", "2y")), (1, ("3x",))):
+        shard.redis.zadd(shard.key("scheduled"), {"000000000000000" + member: score for member in members})
+    assert shard.lease().id == "x"
+    assert shard.snapshot()["group:g:a"] == ["x", "z", "y"]
+
+
+@pytest.mark.parametrize("garbage", [b"\xc1", b"", b"\x01", b"\x93\x01", b"\x81\xa1a\x01", b"\xc0"])
+def test_a_row_that_is_garbage_is_handed_out_as_it_is(shard: Shard, garbage: bytes) -> None:
+    shard.enqueue(message("1", "a"), message("2", "a"))
+    shard.redis.hset(shard.key("messages"), "1", garbage)
+    lease = shard.lease()
+    assert (lease.id, lease.actor, lease.payload, lease.sequence) == ("1", "", garbage, 0)
+    assert shard.settle(settlement(lease, Verb.DEAD_LETTER, reason="undecodable")) == [1]
+    assert shard.state("1") == "dead"
+    assert shard.lease().id == "2"
+
+
+def test_a_group_goes_on_without_a_head_that_has_no_row(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"), message("2", "a"), message("3", "b"), message("4"))
+    shard.redis.hdel(shard.key("messages"), "1", "3", "4")
+    claim = shard.claim(5)
+    assert (claim.leases, claim.more) == ([], True)
+    state = shard.snapshot()
+    assert state["ready"] == ["g:a"]
+    assert state["group:g:a"] == ["2"]
+    assert "group:g:b" not in state
+    assert shard.lease().id == "2"
