@@ -84,10 +84,12 @@ def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
     with ExitStack() as running:
         if settings.redis_address is None:
             environment["REDIS_URL"] = running.enter_context(EmbeddedRedis()).start(settings.data_dir)
+            # Only a power cut takes from it what it answered, and every worker with it: nothing runs that it forgot.
+            environment.setdefault("REDIS_SYNCED_WRITES", "true")
             redis = f"{environment['REDIS_URL']}, its data in {settings.data_dir}/"
             settings = Settings.load(environment, env_file="")
         # The process dies here or later: the kernel tells Redis and supervisord, which stops web and workers.
-        supervisord = _supervise(environment)
+        supervisord = _supervise(settings, environment)
         running.callback(_end, supervisord)
         _wait_until_ready(settings, supervisord, stop)
         if stop.asked:
@@ -130,9 +132,11 @@ def _check_port(settings: Settings) -> None:
         ) from None
 
 
-def _supervise(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _supervise(settings: Settings, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    data = Path(settings.data_dir).absolute()
+    data.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(  # noqa: S603
-        [_SCRIPTS / "supervisord", "-n", "-c", _CONFIG],
+        [_SCRIPTS / "supervisord", "-n", "-c", _CONFIG, "-j", data / "supervisord.pid"],
         env=environment,
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for this process, which asks once
