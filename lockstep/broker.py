@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 from dramatiq import Broker, Message
 from dramatiq.broker import Consumer
-from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError
+from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError, SkipMessage
 
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
@@ -250,6 +250,8 @@ class LockstepBroker(Broker):
                 raise
             except Exception as error:
                 self._on_hook_error(name, error, args)
+                if signal == "process_message":  # a guard that broke has not guarded: do not run
+                    raise SkipMessage(f"{name} failed") from error
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Call the hooks in reverse order; an error of one is noted in the message, and makes it a failure."""

@@ -5,6 +5,7 @@ Worker threads only put their outcome into the outbox. Nothing raised by Redis l
 would restart the consumer and strand what it holds.
 """
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -21,8 +22,9 @@ from lockstep.envelope import decode
 from lockstep.errors import RedisUnavailable
 from lockstep.exchange import Answer, Exchange
 from lockstep.records import Claim, Lease, Settlement
+from lockstep.service import EXIT_BROKEN
 from lockstep.states import Verb
-from lockstep.wakeup import WakeUp
+from lockstep.wakeup import BLOCK_SECONDS, WakeUp
 
 if TYPE_CHECKING:
     from lockstep.broker import LockstepBroker
@@ -34,6 +36,12 @@ PARK_MS = 2000
 
 #: Seconds between two sendings of histogram counters.
 _SAMPLE_SECONDS = 1.0
+
+#: Seconds below which a message counts as taking no time, how long a turn then waits for others to end, and
+#: how many outcomes are enough not to wait.
+_SHORT = 0.002
+_LINGER_SECONDS = 0.0005
+_BATCH = 32
 
 #: Seconds that closing waits for Redis; what is not settled by then runs again after its lease.
 _CLOSE_SECONDS = 5.0
@@ -58,19 +66,27 @@ class LockstepConsumer(Consumer):
         self._sampled_at = time.monotonic()
         self._buffer: deque[ClaimedMessage] = deque()
         self._capacity = Capacity(threads)
+        self._outgoing = 0  #: outcomes in the outbox
+        self._enough = 1  #: outcomes that are worth a turn
         self._held = 0  #: claimed and not yet in the outbox
         self._look = True  #: groups may be ready
         self._due_at = 0.0  #: time.monotonic() when something falls due; 0: nothing known
         self._away_since = 0.0
         self._retry_delay = 0.0
-        self._wake_up = WakeUp(broker.store.new_link(), broker.store.shards(queue_name), self._on_token)
+        blocking = broker.store.new_blocking_link(BLOCK_SECONDS)
+        self._wake_up = WakeUp(blocking, broker.store.shards(queue_name), self._on_token)
         self._wake_up.start()
 
     # -- Dramatiq's side ----------------------------------------------------------------------------------------
 
     def __next__(self) -> MessageProxy | None:
-        if not self._buffer:
-            self._turn()
+        try:
+            if not self._buffer:
+                self._turn()
+        except Exception:
+            # Dramatiq would make a new consumer while this one's leases are renewed for ever: better none at all.
+            log.critical("consumer.died", queue=self.queue_name, exc_info=True)
+            os._exit(EXIT_BROKEN)
         return self._buffer.popleft() if self._buffer else None
 
     def ack(self, message: MessageProxy) -> None:
@@ -125,7 +141,9 @@ class LockstepConsumer(Consumer):
             self._outbox[message.exchange].append(settlement)
             self._count(message, settlement)
             self._held -= 1
-            self._bell.notify()
+            self._outgoing += 1
+            if self._outgoing >= self._enough or not self._held:
+                self._bell.notify()
 
     def _count(self, message: ClaimedMessage, settlement: Settlement) -> None:
         now, lease = time.monotonic(), message.lease
@@ -162,9 +180,17 @@ class LockstepConsumer(Consumer):
                 self._bell.wait(self._wait_seconds())
             if not self._something_to_do():
                 return
+            self._linger()
         self._move_samples()
         if not self._exchange_all(wanted=max(0, self._wanted())):
             self._broker.pause(self._retry_delay)
+
+    def _linger(self) -> None:
+        """While messages take next to no time, let those that run end first: one round trip then serves them all."""
+        if self._held and self._outgoing < _BATCH and self._capacity.average < _SHORT:
+            self._enough = _BATCH
+            self._bell.wait(_LINGER_SECONDS)
+            self._enough = 1
 
     def _something_to_do(self) -> bool:
         if self._due_at and time.monotonic() >= self._due_at:
@@ -213,6 +239,7 @@ class LockstepConsumer(Consumer):
     def _take_outgoing(self, exchange: Exchange) -> tuple[list[Settlement], Counter[str]]:
         with self._bell:
             settlements, self._outbox[exchange] = self._outbox[exchange], []
+            self._outgoing -= len(settlements)
             counters, self._exact = self._exact, Counter()
         return settlements, counters
 
@@ -263,6 +290,7 @@ class LockstepConsumer(Consumer):
         with self._bell:
             self._held -= 1
             self._outbox[exchange].append(settlement)
+            self._outgoing += 1
             self._exact[metrics.attempt_field(lease.actor, outcome)] += 1
 
     # -- Redis away and back ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ does not answer, and ``ScriptFailed`` on a defect.
 
 import os
 import queue
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -51,6 +51,11 @@ class Store:
     def new_link(self) -> Link:
         """A link of one's own, for a thread that calls often."""
         return Link(self._pool, timeout=self.settings.redis_timeout)
+
+    def new_blocking_link(self, seconds: float) -> Link:
+        """A link for reads that block in Redis for up to ``seconds``."""
+        pool = make_pool(self.settings, socket_timeout=seconds + self.settings.redis_timeout)
+        return Link(pool, timeout=seconds + self.settings.redis_timeout)
 
     def shards(self, queue_name: str) -> list[ShardKeys]:
         """The keys of all shards of a queue."""
@@ -158,11 +163,6 @@ class Store:
         """Bytes that Redis uses."""
         info = bytes(self._command("INFO", "memory"))
         return int(info.split(b"used_memory:", 1)[1].split(b"\r\n", 1)[0])
-
-    def count(self, queue_name: str, counters: Counter[str]) -> None:
-        """Add to a queue's statistics."""
-        arguments = [0, "0", len(counters), *(part for pair in counters.items() for part in pair)]
-        self._call("settle", self.shards(queue_name)[0], arguments, session=True)
 
     def close(self) -> None:
         """Close all connections that are not in use."""

@@ -79,7 +79,9 @@ class Outcome(Middleware):
         """A middleware refused the message: dead when it said so, else skipped as in Dramatiq, that is, done."""
         if message.settlement is not None:
             return
-        if message.failed:
+        if message.hook_error is not None:
+            self._fail(broker, message, message.hook_error)
+        elif message.failed:
             reason = str(message._exception) if message._exception else "skipped"
             self._die(message, reason, message._exception)
         else:

@@ -14,11 +14,11 @@ from typing import IO, Any
 import pytest
 from dramatiq import Message
 
-from middleware import make_broker
 from lockstep.embedded import EmbeddedRedis
 from lockstep.records import MessageRecord
 from lockstep.settings import Settings
 from lockstep.states import MessageState
+from middleware import make_broker
 from tests.delivery.conftest import SECRET
 from tests.delivery.receiver import Answer, Received, Receiver
 

@@ -8,9 +8,9 @@ import pytest
 import redis
 
 from lockstep.broker import LockstepBroker
-from middleware import make_broker
 from lockstep.embedded import EmbeddedRedis
 from lockstep.settings import Settings
+from middleware import make_broker
 from tests.web.client import Client, client_of
 from web.app import create_app
 
