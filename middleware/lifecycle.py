@@ -28,6 +28,7 @@ class Lifecycle(Middleware):
         self._settings = settings
         self._services: list[Service] = []
         self._stopped = False
+        self._asked = False
 
     def after_process_boot(self, broker: Any) -> None:
         """In each process that Dramatiq's master started: logs, signals, and an eye on the master."""
@@ -78,13 +79,16 @@ class Lifecycle(Middleware):
         log.info("worker.stopped", text="Worker stopped gracefully")
 
     def _on_signal(self, broker: Any, former: Any, signum: int, frame: Any) -> None:
-        # Platforms signal the whole process group, and the master signals again: the second must not kill.
-        if not broker.stopping:
-            threading.Thread(target=broker.stop_claiming, name="stop-claiming").start()
-            former(signum, frame)
-            # Until the thread has run, the flag itself says so.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Platforms signal the whole process group, and the master signals again: the second must not kill. It may
+        # come while the first is handled, so this is noted before anything else.
+        if self._asked:
+            return
+        self._asked = True
+        threading.Thread(target=broker.stop_claiming, name="stop-claiming").start()
+        former(signum, frame)
+        # An interpreter that ends drops its handlers, but goes on ignoring.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _interrupt_late(self, broker: Any) -> None:
         deadline = time.monotonic() + self._settings.worker_shutdown_timeout
