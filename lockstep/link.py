@@ -120,15 +120,17 @@ class Link:
                 raise
 
     def command(self, *parts: Any) -> Any:
-        """Send one plain command that changes nothing, and answer its reply.
+        """Send one plain command that may be sent twice, and answer its reply.
 
         Raises:
           RedisUnavailable: no answer, or one that says "not now".
         """
         try:
-            connection = self._connected()
-            connection.send_command(*parts)
-            return connection.read_response()
+            try:
+                return self._command_once(*parts)
+            except RedisConnectionError:
+                self.disconnect()  # the connection may have died long ago, unused: Redis need not be away
+                return self._command_once(*parts)
         except ResponseError as error:
             raise self._translated(error) from error
         except (RedisError, OSError) as error:
@@ -144,6 +146,11 @@ class Link:
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
+
+    def _command_once(self, *parts: Any) -> Any:
+        connection = self._connected()
+        connection.send_command(*parts)
+        return connection.read_response()
 
     def _run_once(self, build: Callable[[], list[Call]]) -> list[Any]:
         connection = self._connected()
