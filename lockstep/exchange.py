@@ -130,6 +130,8 @@ def settlement_arguments(one: Settlement) -> tuple[Any, ...]:
             return ("result", *head, one.result, one.result_ttl_ms)
         case Verb.RETRY:
             return ("retry", *head, one.delay_ms, one.error)
+        case Verb.DEAD_LETTER if one.result is not None:
+            return ("dead_result", *head, one.reason, one.error, one.result, one.result_ttl_ms)
         case Verb.DEAD_LETTER:
             return ("dead_letter", *head, one.reason, one.error)
         case Verb.RELEASE:

@@ -5,7 +5,8 @@ So a holder that lost its lease leaves no result behind.
 
 from typing import Any
 
-from dramatiq.results import ResultBackend
+from dramatiq import Broker
+from dramatiq.results import ResultBackend, Results
 from dramatiq.results.backend import Missing, MResult
 from dramatiq.results.result import wrap_exception, wrap_result
 
@@ -34,6 +35,15 @@ class StoreResults(ResultBackend):
         """Hand the error of a dead letter to its settle; ``ttl`` in milliseconds."""
         if isinstance(message, ClaimedMessage):
             message.result = (self.encoder.encode(wrap_exception(exception)), ttl)
+
+    @staticmethod
+    def attach_exception(broker: Broker, message: ClaimedMessage, error: BaseException) -> None:
+        """Before a message dies: hand its error to its settle, if its actor stores results."""
+        for middleware in broker.middleware:
+            if isinstance(middleware, Results):
+                stores, ttl = middleware._lookup_options(broker, message)
+                if stores:
+                    middleware.backend.store_exception(message, error, ttl)
 
     def build_message_key(self, message: Any) -> Any:
         """What ``_get`` needs to find the result."""

@@ -16,6 +16,7 @@ from lockstep.claimed import ClaimedMessage
 from lockstep.errors import InvalidMessage, LeaseLost, Permanent
 from lockstep.parsing import Backoff
 from lockstep.requests import check_arguments
+from lockstep.results import StoreResults
 from lockstep.settings import Settings
 from lockstep.states import Verb
 
@@ -83,7 +84,7 @@ class Outcome(Middleware):
             self._fail(broker, message, message.hook_error)
         elif message.failed:
             reason = str(message._exception) if message._exception else "skipped"
-            self._die(message, reason, message._exception)
+            self._die(broker, message, reason, message._exception)
         else:
             self._complete(message)
 
@@ -97,23 +98,30 @@ class Outcome(Middleware):
         options = {**actor.options, **message.options}
         throws = options.get("throws")
         if isinstance(error, Permanent):
-            self._die(message, error.code, error)
+            self._die(broker, message, error.code, error)
         elif throws and isinstance(error, throws):
-            self._die(message, "throws", error)
+            self._die(broker, message, "throws", error)
         elif isinstance(error, TypeError) and _wrong_arguments(actor, message):
-            self._die(message, "wrong_arguments", error)
+            self._die(broker, message, "wrong_arguments", error)
         elif self._exhausted(options, message, error):
-            self._die(message, "attempts_exhausted", error)
+            self._die(broker, message, "attempts_exhausted", error)
             self._tell(broker, options, message)
         else:
             delay = self._delay_ms(options, message, error)
             message.settle(Verb.RETRY, delay_ms=delay, error=errorinfo.encode(error))
             log.warning("message.retry", delay_ms=delay, error=type(error).__name__)
 
-    def _die(self, message: ClaimedMessage, reason: str, error: BaseException | None) -> None:
+    def _die(self, broker: Any, message: ClaimedMessage, reason: str, error: BaseException | None) -> None:
         message.fail()
+        if error is not None:
+            StoreResults.attach_exception(broker, message, error)
+        encoded, ttl = message.result or (None, 0)
         message.settle(
-            Verb.DEAD_LETTER, reason=reason[:200], error=errorinfo.encode(error) if error is not None else b""
+            Verb.DEAD_LETTER,
+            reason=reason[:200],
+            error=errorinfo.encode(error) if error is not None else b"",
+            result=encoded,
+            result_ttl_ms=ttl,
         )
         log.error("message.dead", reason=reason, error=type(error).__name__ if error else None)
 

@@ -8,6 +8,7 @@
 --            result:      (complete with a result) result, its time to live (ms)
 --            retry:       delay (ms), error (JSON)
 --            dead_letter: reason, error (JSON)
+--            dead_result: (dead_letter with a result) reason, error (JSON), result, its time to live (ms)
 --            release:     delay (ms), reason ('' when it had not started), '1' to park (its actor is unknown)
 -- Answers: for each settlement: 1 done as asked, 0 the token holds no lease
 -- States:  message running -> done | backoff | waiting | dead; group leased -> ready | blocked | absent
@@ -24,7 +25,7 @@ if answer then
     return answer
 end
 
-local EXTRA = {complete = 0, result = 2, retry = 2, dead_letter = 2, release = 3}
+local EXTRA = {complete = 0, result = 2, retry = 2, dead_letter = 2, dead_result = 4, release = 3}
 local KEEP = tonumber(ARGV[3])
 
 local counters_end = 5 + 2 * tonumber(ARGV[5])
@@ -88,6 +89,11 @@ local settle = {
         back_off(ref, tonumber(ARGV[at]))
     end,
 }
+
+settle.dead_result = function(ref, id, packed, at, row)
+    settle.dead_letter(ref, id, packed, at, row)
+    results[#results + 1] = {key('result:' .. id), ARGV[at + 2], ARGV[at + 3]}
+end
 
 local function settle_one(verb, ref, id, packed, at)
     local row

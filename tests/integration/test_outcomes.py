@@ -1,0 +1,352 @@
+"""How messages end, through a real worker: Dramatiq's options keep their meaning, the group keeps its order."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq import Worker
+from dramatiq.middleware import CurrentMessage, Middleware, TimeLimit
+from dramatiq.results import ResultFailure
+
+from lockstep.broker import LockstepBroker
+from lockstep.errors import InvalidMessage, PayloadTooLarge, Permanent, RedisUnavailable, UnknownActor
+from lockstep.records import MessageRecord, NewMessage
+from lockstep.states import GroupState, MessageState
+
+Start = Callable[[], Worker]
+Ended = Callable[[str], MessageRecord]
+
+
+def outcomes(record: MessageRecord) -> list[str]:
+    return [attempt.outcome for attempt in record.attempts]
+
+
+def test_a_failed_head_is_retried_before_anything_behind_it(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    ran: list[int] = []
+
+    @dramatiq.actor(group_by="{g}", max_attempts=4)
+    def work(g: str, n: int) -> None:
+        ran.append(n)
+        if n == 0 and ran.count(0) < 4:
+            raise ValueError("not yet")
+
+    sent = [work.send(g="g", n=n) for n in range(5)]
+    start()
+    ended(sent[-1].message_id)
+    assert ran == [0, 0, 0, 0, 1, 2, 3, 4]
+    record = broker.store.message(sent[0].message_id)
+    assert outcomes(record) == ["retry", "retry", "retry", "done"]
+    assert record.attempts[0].error is not None
+    assert record.attempts[0].error["type"] == "ValueError"
+    gaps = [
+        b.started_ms - (a.ended_ms or 0) for a, b in zip(record.attempts, record.attempts[1:], strict=False)
+    ]
+    assert all(50 <= gap < 1000 for gap in gaps)
+
+
+def test_attempts_used_up_are_a_dead_letter_and_the_group_goes_on(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    @dramatiq.actor(group="g")
+    def work(n: int) -> None:
+        if n == 0:
+            raise KeyError("x")
+
+    first, second = work.send(0), work.send(1)
+    start()
+    assert ended(second.message_id).state is MessageState.DONE
+    dead = broker.store.message(first.message_id)
+    assert (dead.state, dead.reason, dead.sequence, dead.group) == (
+        MessageState.DEAD,
+        "attempts_exhausted",
+        1,
+        "g",
+    )
+    assert outcomes(dead) == ["retry", "retry", "dead"]
+
+
+def test_on_dead_block_halts_the_group(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    @dramatiq.actor(group="g", max_attempts=1, on_dead="block")
+    def work(n: int) -> None:
+        raise KeyError("x")
+
+    first, second = work.send(0), work.send(1)
+    start()
+    assert ended(first.message_id).state is MessageState.DEAD
+    assert broker.store.message(second.message_id).state is MessageState.WAITING
+    assert broker.store.counts("default").groups[GroupState.BLOCKED] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "options", "reason"),
+    [
+        (Permanent("no such account", code="gone"), {}, "gone"),
+        (KeyError("x"), {"throws": KeyError}, "throws"),
+        (KeyError("x"), {"retry_when": lambda retries, error: False}, "attempts_exhausted"),
+        (KeyError("x"), {"max_retries": 0}, "attempts_exhausted"),
+    ],
+)
+def test_what_is_never_retried(
+    broker: LockstepBroker, start: Start, ended: Ended, error: Exception, options: dict[str, Any], reason: str
+) -> None:
+    @dramatiq.actor(**options)
+    def work() -> None:
+        raise error
+
+    message = work.send()
+    start()
+    record = ended(message.message_id)
+    assert (record.state, record.reason, len(record.attempts)) == (MessageState.DEAD, reason, 1)
+
+
+def test_an_error_that_cannot_be_printed_is_retried_and_remembered(start: Start, ended: Ended) -> None:
+    class UnprintableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    @dramatiq.actor
+    def work() -> None:
+        raise UnprintableError
+
+    message = work.send()
+    start()
+    record = ended(message.message_id)
+    assert [a.error["type"] for a in record.attempts if a.error] == ["UnprintableError"] * 3
+
+
+@pytest.mark.parametrize("hook", ["before_process_message", "after_process_message"])
+def test_a_hook_that_raises_is_a_failure_never_an_acknowledgement(
+    broker: LockstepBroker, start: Start, ended: Ended, hook: str
+) -> None:
+    def broken(self: Any, broker: Any, message: Any, **more: Any) -> None:
+        raise RuntimeError("broken hook")
+
+    broker.add_middleware(type("Broken", (Middleware,), {hook: broken})())
+
+    @dramatiq.actor(max_attempts=2)
+    def work() -> None:
+        pass
+
+    message = work.send()
+    start()
+    assert outcomes(ended(message.message_id)) == ["retry", "dead"]
+
+
+def test_a_result_that_cannot_be_stored_is_a_failure(start: Start, ended: Ended) -> None:
+    @dramatiq.actor(store_results=True, max_attempts=1)
+    def work() -> object:
+        return object()
+
+    message = work.send()
+    start()
+    assert ended(message.message_id).state is MessageState.DEAD
+
+
+def test_results_of_the_done_and_the_dead(start: Start, ended: Ended) -> None:
+    @dramatiq.actor(store_results=True, max_attempts=1)
+    def work(n: int) -> int:
+        if n < 0:
+            raise ValueError("negative")
+        return n + 1
+
+    good, bad = work.send(1), work.send(-1)
+    start()
+    assert good.get_result(block=True) == 2
+    ended(bad.message_id)
+    with pytest.raises(ResultFailure, match="negative"):
+        bad.get_result(block=True)
+
+
+def test_async_actors_pipelines_and_the_current_message(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    seen: list[tuple[int, Any, int, int]] = []
+
+    @dramatiq.actor(group="g", store_results=True)
+    async def double(n: int) -> int:
+        message: Any = CurrentMessage.get_current_message()
+        seen.append((n, message.group, message.attempt, message.sequence))
+        return 2 * n
+
+    pipe = double.message(1) | double.message()
+    pipe.run()
+    start()
+    assert pipe.get_result(block=True) == 4
+    assert seen == [(1, "g", 1, 1), (2, "g", 1, 2)]
+
+
+def test_fences_rise_within_a_group(start: Start, ended: Ended) -> None:
+    fences: list[int] = []
+
+    @dramatiq.actor(group="g")
+    def work() -> None:
+        message: Any = CurrentMessage.get_current_message()
+        fences.append(message.fence)
+
+    sent = [work.send() for _ in range(5)]
+    start()
+    ended(sent[-1].message_id)
+    assert fences == sorted(set(fences))
+    assert len(fences) == 5
+
+
+def test_a_time_limit_interrupts_and_counts_as_a_failure(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    forever = threading.Event()
+    # In a worker process, Dramatiq's master starts this watch.
+    next(m for m in broker.middleware if isinstance(m, TimeLimit)).after_process_boot(broker)
+
+    @dramatiq.actor(time_limit=100, max_attempts=1)
+    def work() -> None:
+        while not forever.wait(0.01):
+            pass
+
+    message = work.send()
+    start()
+    record = ended(message.message_id)
+    assert record.attempts[0].error is not None
+    assert record.attempts[0].error["type"] == "TimeLimitExceeded"
+
+
+def test_a_message_past_its_age_is_dead(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    @dramatiq.actor(max_age=1)
+    def work() -> None:
+        raise AssertionError("must not run")
+
+    message = work.message().copy()
+    object.__setattr__(message, "message_timestamp", 1)
+    broker.enqueue(message)
+    start()
+    assert ended(message.message_id).reason == "Message age limit exceeded"
+
+
+def test_a_delayed_message_joins_when_it_is_due(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    ran: list[str] = []
+
+    @dramatiq.actor(group="g")
+    def work(name: str) -> None:
+        ran.append(name)
+
+    late = work.send_with_options(args=("late",), delay=300)
+    assert broker.store.message(late.message_id).state is MessageState.SCHEDULED
+    start()
+    work.send("early")
+    record = ended(late.message_id)
+    assert ran == ["early", "late"]
+    assert 300 <= record.attempts[0].started_ms - record.enqueued_ms < 1500
+
+
+def test_bytes_that_do_not_decode_are_dead_with_the_bytes(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    @dramatiq.actor(group="g")
+    def work() -> None:
+        pass
+
+    raw = b"\xff\x00 not a message |||"
+    broker.store.enqueue("default", [NewMessage(id="poison", actor="work", payload=raw, group="g")])
+    behind = work.send()
+    start()
+    assert ended(behind.message_id).state is MessageState.DONE
+    record = broker.store.message("poison")
+    assert (record.state, record.reason, record.payload) == (MessageState.DEAD, "undecodable", raw)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "options", "field"),
+    [
+        ({"n": 1, "m": 2}, {}, "/kwargs/m"),
+        ({}, {}, "/kwargs/n"),
+        ({"n": 1}, {"group": ""}, "/group"),
+        ({"n": 1}, {"group": "x" * 257}, "/group"),
+        ({"n": {1, 2}}, {}, "/kwargs"),
+        ({"n": 1}, {"delay": -1}, "/delay_ms"),
+        ({"n": 1}, {"message_id": "a\nb"}, "/id"),
+    ],
+)
+def test_python_send_refuses_what_http_refuses_and_writes_nothing(
+    broker: LockstepBroker, kwargs: dict[str, Any], options: dict[str, Any], field: str
+) -> None:
+    @dramatiq.actor
+    def work(n: int) -> None:
+        pass
+
+    with pytest.raises(InvalidMessage) as refused:
+        work.send_with_options(kwargs=kwargs, **options)
+    assert refused.value.field == field
+    assert broker.store.queues() == []
+
+
+def test_too_large_and_unknown_are_refused(broker: LockstepBroker) -> None:
+    @dramatiq.actor
+    def work(text: str) -> None:
+        pass
+
+    with pytest.raises(PayloadTooLarge):
+        work.send("x" * broker.settings.max_payload_bytes)
+    message = work.message("x").copy(actor_name="nobody")
+    with pytest.raises(UnknownActor):
+        broker.enqueue(message)
+
+
+def test_group_keys_are_any_text(start: Start, ended: Ended) -> None:
+    ran: list[Any] = []
+
+    @dramatiq.actor
+    def work() -> None:
+        message: Any = CurrentMessage.get_current_message()
+        ran.append(message.group)
+
+    keys = ["|||", "{a}", "m:1", "g:", " ", "\n", "*", "ü" * 256, "a:b:c", "-inf"]
+    sent = [work.send_with_options(group=key) for key in keys]
+    start()
+    for message in sent:
+        ended(message.message_id)
+    assert sorted(ran) == sorted(keys)
+
+
+def test_redis_away_is_a_connection_error_within_the_time_out() -> None:
+    import time
+
+    from lockstep.settings import Settings
+    from middleware import make_broker
+
+    broker = make_broker(Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"}, env_file=""))
+
+    @dramatiq.actor(broker=broker)
+    def work() -> None:
+        pass
+
+    began = time.monotonic()
+    with pytest.raises(ConnectionError) as away:
+        work.send()
+    assert isinstance(away.value, RedisUnavailable)
+    assert isinstance(away.value, dramatiq.errors.BrokerConnectionError)
+    assert time.monotonic() - began < broker.settings.redis_timeout + 0.5
+
+
+def test_nothing_is_left_after_a_drain(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    @dramatiq.actor(group_by="{g}")
+    def work(g: str) -> None:
+        pass
+
+    def keys() -> set[bytes]:
+        return {
+            k
+            for k in broker.store._command("KEYS", f"*{broker.settings.queue_namespace}*")
+            if b"session" not in k
+        }
+
+    warm = work.send("warm")
+    start()
+    ended(warm.message_id)
+    before = keys()
+    sent = [work.send(f"group {n}") for n in range(200)]
+    for message in sent:
+        ended(message.message_id)
+    assert keys() == before
