@@ -59,7 +59,7 @@ class Shard:
     """A shard of its own, all calls explicit."""
 
     def __init__(self, client: "redis.Redis", keys: ShardKeys) -> None:
-        self.redis = client
+        self.redis: Any = client  # its types mix those of all protocols
         self.prefix = keys.prefix
         self._calls = 0
 

@@ -1,0 +1,140 @@
+"""What the scripts mean, in plain Python: groups of ids, who is ready, who is leased, who is blocked."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from lockstep.states import GroupState, MessageState
+
+MAX_CRASHES = 3
+KEEP_DONE = 4
+
+
+@dataclass
+class Modelled:
+    """One message."""
+
+    ref: str
+    blocks: bool
+    sequence: int = 0
+    failures: int = 0
+    crashes: int = 0
+
+
+@dataclass
+class Model:
+    """One shard."""
+
+    messages: dict[str, Modelled] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    ready: list[str] = field(default_factory=list)
+    leased: dict[str, str] = field(default_factory=dict)  #: ref -> id
+    blocked: set[str] = field(default_factory=set)
+    scheduled: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    dead: set[str] = field(default_factory=set)
+    sequence: int = 0
+
+    def enqueue(self, id_: str, ref: str, *, delayed: bool, blocks: bool) -> None:
+        self.sequence += 1
+        self.messages[id_] = Modelled(ref, blocks)
+        if delayed:
+            self.scheduled.append(id_)
+        else:
+            self._join(id_, self.sequence)
+
+    def claim(self, wanted: int) -> list[str]:
+        refs, self.ready = self.ready[:wanted], self.ready[wanted:]
+        for ref in refs:
+            self.leased[ref] = self.groups[ref][0]
+        return [self.leased[ref] for ref in refs]
+
+    def complete(self, ref: str) -> None:
+        id_ = self.leased.pop(ref)
+        self._pop(ref)
+        self.done.append(id_)
+        for old in self.done[:-KEEP_DONE]:
+            del self.messages[old]
+        self.done = self.done[-KEEP_DONE:]
+
+    def retry(self, ref: str, *, delayed: bool) -> None:
+        self.messages[self.leased[ref]].failures += 1
+        self.release(ref, delayed=delayed)
+
+    def release(self, ref: str, *, delayed: bool) -> None:
+        del self.leased[ref]
+        if delayed:
+            self.blocked.add(ref)
+        else:
+            self.ready.insert(0, ref)
+
+    def bury(self, ref: str) -> None:
+        id_ = self.leased.pop(ref)
+        self.dead.add(id_)
+        if self.messages[id_].blocks and ref.startswith("g:"):
+            self.blocked.add(ref)
+        else:
+            self._pop(ref)
+
+    def crash(self, ref: str, *, started: bool) -> None:
+        message = self.messages[self.leased[ref]]
+        if started or message.crashes < MAX_CRASHES - 1:
+            message.crashes += 1
+        if message.crashes == MAX_CRASHES:
+            self.bury(ref)
+        else:
+            self.release(ref, delayed=False)
+
+    def fall_due(self, *, refs: list[str], ids: list[str]) -> None:
+        for ref in refs:
+            self.blocked.remove(ref)
+            self.ready.append(ref)
+        for id_ in ids:
+            self.scheduled.remove(id_)
+            self.sequence += 1
+            self._join(id_, self.sequence)
+
+    def in_backoff(self) -> list[str]:
+        return sorted(ref for ref in self.blocked if self.groups[ref][0] not in self.dead)
+
+    def state(self, id_: str) -> MessageState:
+        ref = self.messages[id_].ref
+        for state, ids in (
+            (MessageState.DONE, self.done),
+            (MessageState.DEAD, self.dead),
+            (MessageState.SCHEDULED, self.scheduled),
+            (MessageState.RUNNING, self.leased.values()),
+        ):
+            if id_ in ids:
+                return state
+        return (
+            MessageState.BACKOFF
+            if ref in self.blocked and self.groups[ref][0] == id_
+            else MessageState.WAITING
+        )
+
+    def counts(self) -> dict[MessageState, int]:
+        counted = Counter(map(self.state, self.messages))
+        return {state: counted[state] for state in MessageState if state is not MessageState.CANCELLED}
+
+    def group_counts(self) -> dict[GroupState, int]:
+        return {
+            GroupState.READY: len(self.ready),
+            GroupState.LEASED: len(self.leased),
+            GroupState.BLOCKED: len(self.blocked),
+            GroupState.PAUSED: 0,
+        }
+
+    def _join(self, id_: str, sequence: int) -> None:
+        message = self.messages[id_]
+        message.sequence = sequence
+        group = self.groups.setdefault(message.ref, [])
+        group.append(id_)
+        if len(group) == 1:
+            self.ready.append(message.ref)
+
+    def _pop(self, ref: str) -> None:
+        self.groups[ref].pop(0)
+        if self.groups[ref]:
+            self.ready.append(ref)
+        else:
+            del self.groups[ref]
