@@ -1,0 +1,167 @@
+"""``lockstep up`` as a person runs it: a real process with real children."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+DEADLINE = 60.0
+MESSAGE = {
+    "actor": "messages.deliver",
+    "kwargs": {"instance_id": "instance-123", "customer_id": "customer-456", "body": "hello"},
+}
+
+
+class Up:
+    """One ``lockstep up`` on a data directory."""
+
+    def __init__(self, directory: Path, port: int, **environment: str) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = directory / "up.log"
+        self.directory = directory
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    "from lockstep.cli import main; main()",
+                    "up",
+                    "--port",
+                    str(port),
+                    "--workers",
+                    "1",
+                ],
+                cwd=directory,
+                env={**inherited, **environment},
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_until_told(self) -> None:
+        wait_for(
+            lambda: "Ctrl-C stops everything" in self.output or self.process.poll() is not None, self.log
+        )
+        assert self.process.poll() is None, self.output
+
+    def stop(self, signum: int) -> int:
+        self.process.send_signal(signum)
+        return self.process.wait(DEADLINE)
+
+    def relatives(self) -> list[int]:
+        """Live processes that work in its directory, whoever their parent is now."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                where = (entry / "cwd").readlink()
+            except OSError:  # it ended meanwhile, or is a zombie
+                continue
+            if where == self.directory or self.directory in where.parents:
+                found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    """Starts ``lockstep up``; whatever is left of it is killed after the test."""
+    started: list[Up] = []
+
+    def start(port: int | None = None, **environment: str) -> Up:
+        started.append(Up(tmp_path, port or free_port(), **environment))
+        return started[-1]
+
+    yield start
+    for up in started:
+        if up.process.poll() is None:
+            up.process.kill()
+            up.process.wait()
+        for pid in up.relatives():
+            os.kill(pid, signal.SIGKILL)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+
+@linux
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_message_is_done_and_nothing_is_left_running(start: Callable[..., Up], signum: int) -> None:
+    up = start()
+    up.wait_until_told()
+    assert len(up.relatives()) >= 5  # itself, Redis, supervisord, web, worker
+    assert httpx.get(f"{up.url}/readyz").status_code == 200
+
+    answer = httpx.post(f"{up.url}/api/v1/messages", json=MESSAGE)
+
+    assert answer.status_code == 202
+    message = f"{up.url}/api/v1/messages/{answer.json()['id']}"
+    wait_for(lambda: httpx.get(message).json()["state"] == "done", up.log)
+    assert up.stop(signum) == 0, up.output
+    assert up.relatives() == []
+    assert Path(os.devnull).is_char_device()  # supervisord deletes its pid file
+
+
+@linux
+def test_data_are_kept_and_work_goes_on_at_once(start: Callable[..., Up]) -> None:
+    first = start()
+    first.wait_until_told()
+    message_id = httpx.post(f"{first.url}/api/v1/messages", json={**MESSAGE, "delay_ms": 1000}).json()["id"]
+    assert first.stop(signal.SIGINT) == 0
+
+    second = start()
+    second.wait_until_told()
+
+    message = f"{second.url}/api/v1/messages/{message_id}"
+    # Far below the hold-off of LEASE_SECONDS that a Redis which may have forgotten leases would need.
+    wait_for(lambda: httpx.get(message).json()["state"] == "done", second.log, seconds=15)
+    assert second.stop(signal.SIGINT) == 0
+
+
+@linux
+def test_killed_leaves_nothing(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_until_told()
+
+    up.process.kill()
+    up.process.wait()
+
+    wait_for(lambda: up.relatives() == [], up.log)
+
+
+def test_a_taken_port_is_told(start: Callable[..., Up]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        up = start(port=taken.getsockname()[1])
+
+        assert up.process.wait(DEADLINE) == 3
+    assert "choose another with --port" in up.output
+
+
+def test_wrong_settings_are_told(start: Callable[..., Up]) -> None:
+    up = start(LEASE_SECONDS="soon", MAX_CRASHES="0")
+
+    assert up.process.wait(DEADLINE) == 2
+    assert "LEASE_SECONDS" in up.output
+    assert "MAX_CRASHES" in up.output
+
+
+def wait_for(condition: Callable[[], bool], log: Path, seconds: float = DEADLINE) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text(errors="replace")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

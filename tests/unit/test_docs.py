@@ -1,0 +1,44 @@
+"""The documentation names everything that is there, and nothing that is not."""
+
+import re
+from pathlib import Path
+
+import typer.main
+
+from lockstep.cli import app
+from lockstep.settings import DOCUMENTED, Settings
+
+SETTINGS = {name for name, _, _ in DOCUMENTED}
+COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_docs_list_every_setting() -> None:
+    documented = re.findall(r"^\| `([A-Z_]+)` \|", Path("docs/settings.md").read_text(), re.MULTILINE)
+
+    assert sorted(documented) == sorted(SETTINGS)
+
+
+def test_the_example_lists_every_setting() -> None:
+    documented = re.findall(r"^#?([A-Z_]+)=", Path(".env.example").read_text(), re.MULTILINE)
+
+    assert sorted(documented) == sorted(SETTINGS)
+
+
+def test_the_example_holds_the_defaults(tmp_path: Path) -> None:
+    enabled = tmp_path / ".env"
+    enabled.write_text(re.sub(r"^#([A-Z_]+=)", r"\1", Path(".env.example").read_text(), flags=re.MULTILINE))
+
+    assert Settings.load({}, env_file=str(enabled)) == Settings.load({}, env_file="")
+
+
+def test_docs_list_every_command() -> None:
+    documented = re.findall(r"^\| `lockstep ([a-z]+)` \|", Path("docs/commands.md").read_text(), re.MULTILINE)
+
+    assert sorted(documented) == sorted(COMMANDS)
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^):]+)\)", Path("README.md").read_text())
+
+    assert links
+    assert [link for link in links if not Path(link).exists()] == []
