@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from lockstep.states import GroupState, MessageState
 
-MAX_CRASHES = 3
-KEEP_DONE = 4
+MAX_CRASHES = 2
+KEEP_DONE = 2
 
 
 @dataclass

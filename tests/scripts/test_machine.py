@@ -21,7 +21,7 @@ from lockstep.states import MessageState, Verb
 from tests.scripts.model import KEEP_DONE, MAX_CRASHES, Model
 from tests.scripts.shard import HOUR, Shard, message, settlement
 
-groups = st.sampled_from(["a", "b", "c", None])
+groups = st.sampled_from(["a", "b", None])
 picks = st.integers(0, 100)
 
 T = TypeVar("T")
@@ -196,11 +196,11 @@ def _pick(choices: list[T], pick: int) -> T:
 def test_the_scripts_do_what_the_model_does(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url, protocol=2)
     modest = settings(
-        max_examples=25,
-        stateful_step_count=30,
+        max_examples=40,
+        stateful_step_count=40,
         deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
-    run_state_machine_as_test(lambda: Machine(client), settings=modest)
+    run_state_machine_as_test(lambda: Machine(client), settings=modest)  # type: ignore[arg-type]
     client.close()
