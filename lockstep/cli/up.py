@@ -80,10 +80,11 @@ def up(
 def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
     settings = Settings.load(environment, env_file="")
     _check_port(settings)
-    redis = "as configured"
+    redis, embedded = "as configured", None
     with ExitStack() as running:
         if settings.redis_address is None:
-            environment["REDIS_URL"] = running.enter_context(EmbeddedRedis()).start(settings.data_dir)
+            embedded = running.enter_context(EmbeddedRedis())
+            environment["REDIS_URL"] = embedded.start(settings.data_dir)
             # Only a power cut takes from it what it answered, and every worker with it: nothing runs that it forgot.
             environment.setdefault("REDIS_SYNCED_WRITES", "true")
             redis = f"{environment['REDIS_URL']}, its data in {settings.data_dir}/"
@@ -101,6 +102,9 @@ def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
         while not stop.asked:
             if supervisord.poll() is not None:
                 complain(f"supervisord ended with {supervisord.returncode}")
+                return 1
+            if embedded is not None and not embedded.alive:
+                complain(f"Redis ended; what it answered is in {settings.data_dir}/:\n{embedded.log_tail()}")
                 return 1
             time.sleep(_LOOK_SECONDS)
         out.print("Stopping: workers finish what they run.")

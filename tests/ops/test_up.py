@@ -1,5 +1,6 @@
 """``lockstep up`` as a person runs it: a real process with real children."""
 
+import json
 import os
 import signal
 import socket
@@ -136,6 +137,19 @@ def test_killed_leaves_nothing(start: Callable[..., Up]) -> None:
     up.process.wait()
 
     wait_for(lambda: up.relatives() == [], up.log)
+
+
+@linux
+def test_ends_when_its_redis_ends(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_until_told()
+    address = json.loads((up.directory / "data" / "redis.json").read_text())
+
+    os.kill(address["pid"], signal.SIGKILL)
+
+    assert up.process.wait(DEADLINE) == 1
+    assert "Redis ended" in up.output
+    assert up.relatives() == []
 
 
 def test_a_taken_port_is_told(start: Callable[..., Up]) -> None:
