@@ -178,7 +178,10 @@ def test_scheduled_messages_join_in_the_order_of_their_times_then_of_acceptance(
     assert shard.snapshot()["group:g:a"] == ["x", "z", "y"]
 
 
-@pytest.mark.parametrize("garbage", [b"\xc1", b"", b"\x01", b"\x93\x01", b"\x81\xa1a\x01", b"\xc0"])
+GARBAGE = [b"\xc1", b"", b"\x01", b"\x93\x01", b"\x81\xa1a\x01", b"\xc0", b"\x90"]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
 def test_a_row_that_is_garbage_is_handed_out_as_it_is(shard: Shard, garbage: bytes) -> None:
     shard.enqueue(message("1", "a"), message("2", "a"))
     shard.redis.hset(shard.key("messages"), "1", garbage)
@@ -192,10 +195,31 @@ def test_a_row_that_is_garbage_is_handed_out_as_it_is(shard: Shard, garbage: byt
 def test_a_group_goes_on_without_a_head_that_has_no_row(shard: Shard) -> None:
     shard.enqueue(message("1", "a"), message("2", "a"), message("3", "b"), message("4"))
     shard.redis.hdel(shard.key("messages"), "1", "3", "4")
-    claim = shard.claim(5)
-    assert (claim.leases, claim.more) == ([], True)
+    assert shard.claim(5).leases == []
     state = shard.snapshot()
-    assert state["ready"] == ["g:a"]
+    assert (state["ready"], state["wake"]) == (["g:a"], ["1"])
     assert state["group:g:a"] == ["2"]
     assert "group:g:b" not in state
     assert shard.lease().id == "2"
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_a_scheduled_row_that_is_garbage_is_handed_out_when_due(shard: Shard, garbage: bytes) -> None:
+    shard.enqueue(message("1", "a", delay=HOUR))
+    shard.redis.hset(shard.key("messages"), "1", garbage)
+    shard.redis.zadd(shard.key("scheduled"), {"0000000000000001" + "1": 1})
+    lease = shard.lease()
+    assert (lease.ref, lease.id, lease.payload) == ("m:1", "1", garbage)
+    assert shard.settle(settlement(lease, Verb.DEAD_LETTER, reason="undecodable")) == [1]
+    assert shard.state("1") == "dead"
+
+
+def test_a_scheduled_message_that_has_no_row_holds_nobody_up(shard: Shard) -> None:
+    shard.enqueue(message("1", "a", delay=HOUR), message("2", "a", delay=HOUR))
+    shard.redis.hdel(shard.key("messages"), "1")
+    members = ("0000000000000001" + "1", "0000000000000002" + "2")
+    shard.redis.zadd(shard.key("scheduled"), dict.fromkeys(members, 1))
+    assert shard.reap().due == 2
+    state = shard.snapshot()
+    assert "scheduled" not in state
+    assert (state["group:g:a"], state["ready"]) == (["2"], ["g:a"])

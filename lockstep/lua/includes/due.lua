@@ -11,13 +11,18 @@ local function promote_due(limit)
     local scheduled = redis.call('ZRANGEBYSCORE', key('scheduled'), '-inf', NOW, 'LIMIT', 0, limit)
     for _, member in ipairs(scheduled) do
         local id = string.sub(member, 17)
-        local row = read_row(redis.call('HGET', key('messages'), id))
+        local packed = redis.call('HGET', key('messages'), id)
+        local intact, row = pcall(read_row, packed)
         redis.call('ZREM', key('scheduled'), member)
-        row[ROW.SEQUENCE] = redis.call('HINCRBY', KEYS[1], 'seq', 1)
-        row[ROW.MEMBER] = ''
-        write_row(id, row)
-        if append(row[ROW.REF], id) then
-            ready[#ready + 1] = row[ROW.REF]
+        if intact and row[ROW.ENQUEUED] then
+            row[ROW.SEQUENCE] = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+            row[ROW.MEMBER] = ''
+            write_row(id, row)
+            if append(row[ROW.REF], id) then
+                ready[#ready + 1] = row[ROW.REF]
+            end
+        elseif packed then -- a row that is no row names no group: a claim hands it out as it is
+            ready[#ready + 1] = 'm:' .. id
         end
     end
     make_ready('RPUSH', ready)
