@@ -1,0 +1,146 @@
+"""The promise as a user would try it: messages posted over HTTP, a receiver that fails, workers that are killed."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+CONVERSATIONS, LENGTH = 20, 10
+
+
+class Receiver:
+    """Accepts each message by its id; one in ten fails twice before."""
+
+    def __init__(self) -> None:
+        self.refused: Counter[str] = Counter()
+        self.accepted: dict[str, list[int]] = defaultdict(list)
+        self.requests = 0
+        self.lock = threading.Lock()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                self.send_response(receiver.take(self.headers["idempotency-key"], body))
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def take(self, key: str, message: dict[str, str]) -> int:
+        n = int(message["body"])
+        with self.lock:
+            self.requests += 1
+            if n == 3 and self.refused[key] < 2:
+                self.refused[key] += 1
+                return 500
+            seen = self.accepted[message["customer_id"]]
+            if n not in seen:  # the same message again, after a kill: idempotent by its id
+                seen.append(n)
+            return 200
+
+
+def start(stack: ExitStack, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+    def end() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+    stack.callback(end)
+    return process
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.faults
+def test_each_conversation_arrives_whole_and_in_order(redis_url: str, stack: ExitStack) -> None:
+    receiver, port = Receiver(), free_port()
+    stack.callback(receiver.server.server_close)
+    stack.callback(receiver.server.shutdown)
+    environment = {
+        "REDIS_URL": redis_url,
+        "QUEUE_NAMESPACE": f"t{secrets.token_hex(6)}",
+        "DELIVERY_URL": receiver.url,
+        "LEASE_SECONDS": "2",
+        "REAP_SECONDS": "0.3",
+        "BACKOFF": "fixed:100ms",
+        "PORT": str(port),
+    }
+    start(
+        stack,
+        ["uvicorn", "--factory", "web.app:build", "--port", str(port), "--log-level", "warning"],
+        environment,
+    )
+    worker = ["dramatiq", "actors", "-p", "1", "-t", "4", "--skip-logging"]
+    workers = [start(stack, worker, environment) for _ in range(2)]
+    api = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5))
+    wait_for("the web process is ready", lambda: ready(api), 20)
+
+    ids = []
+    for n in range(LENGTH):
+        for conversation in range(CONVERSATIONS):
+            kwargs = {
+                "instance_id": "instance-123",
+                "customer_id": f"customer-{conversation}",
+                "body": str(n),
+            }
+            answer = api.post("/api/v1/messages", json={"actor": "messages.deliver", "kwargs": kwargs})
+            assert answer.status_code == 202, answer.text
+            ids.append(answer.json()["id"])
+        if n in {4, 8}:
+            wait_for("work goes on", lambda seen=receiver.requests: receiver.requests > seen)
+            os.killpg(workers.pop(0).pid, signal.SIGKILL)
+            workers.append(start(stack, worker, environment))
+
+    wait_for("all arrived", lambda: sum(map(len, receiver.accepted.values())) == CONVERSATIONS * LENGTH, 60)
+    assert dict(receiver.accepted) == {f"customer-{c}": list(range(LENGTH)) for c in range(CONVERSATIONS)}
+    assert set(receiver.refused.values()) == {2}
+    wait_for(
+        "all are done",
+        lambda: {api.get(f"/api/v1/messages/{i}").json()["state"] for i in ids} == {"done"},
+        20,
+    )
+
+
+def ready(api: httpx.Client) -> bool:
+    try:
+        return api.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
