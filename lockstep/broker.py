@@ -214,6 +214,11 @@ class LockstepBroker(Broker):
         for consumer in self._consumers:
             consumer.ring()
 
+    def leave(self) -> None:
+        """This process claims nothing any more: after a restart of Redis nobody needs to wait for it."""
+        for consumer in self._consumers:
+            consumer.leave()
+
     def pause(self, seconds: float) -> None:
         """Wait a moment for Redis."""
         time.sleep(seconds)

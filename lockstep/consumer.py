@@ -115,7 +115,7 @@ class LockstepConsumer(Consumer):
         while self._has_outgoing() and time.monotonic() < deadline:
             if not self._exchange_all(wanted=0):
                 time.sleep(0.1)
-        self._leave()
+        self.leave()
         for exchange in self._exchanges:
             exchange.disconnect()
 
@@ -309,7 +309,8 @@ class LockstepConsumer(Consumer):
             )
             self._away_since = self._retry_delay = 0.0
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Say that nothing is held here any more, unless something is."""
         if self._has_outgoing():
             log.error("redis.lost", queue=self.queue_name, unsettled=sum(map(len, self._outbox.values())))
             return

@@ -75,6 +75,9 @@ class Lifecycle(Middleware):
         """Everything is settled or put back."""
         for service in self._services:
             service.stop()
+        for service in self._services:
+            service.join(self._settings.redis_timeout)
+        broker.leave()  # the reaper made us known as a claimer, and has ended
         self._stopped = True
         log.info("worker.stopped", text="Worker stopped gracefully")
 
