@@ -47,7 +47,9 @@ def test_unknown_actor_is_parked_until_a_newer_worker_knows_it(run):
 def test_actor_that_stays_unknown_is_dead(make_run):
     run = make_run(UNKNOWN_ACTOR_SECONDS="1")
     message = Message("default", "gone", (), {}, {}, "gone")
-    gone = run.send_raw(NewMessage(id="gone", actor="gone", payload=encode(message, current_encoder()), group="g"))
+    gone = run.send_raw(
+        NewMessage(id="gone", actor="gone", payload=encode(message, current_encoder()), group="g")
+    )
     behind = run.send("g")
     run.start()
     run.drain()

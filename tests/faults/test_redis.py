@@ -42,8 +42,8 @@ def test_frozen_redis_is_no_takeover(run):
         os.kill(run.redis.pid, signal.SIGSTOP)
         frozen = time.monotonic_ns()
         time.sleep(3 * LEASE)
-        os.kill(run.redis.pid, signal.SIGCONT)
         thawed = time.monotonic_ns()
+        os.kill(run.redis.pid, signal.SIGCONT)
     # Nothing could be claimed: what started in the meantime was claimed before.
     started = [event for event in run.events(Kind.START) if frozen + 1_000_000_000 < event.at < thawed]
     assert not started

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -115,4 +116,4 @@ def test_actor_that_crashes_its_interpreter_is_dead_and_its_group_goes_on(run):
     assert run.record_of(poison).reason == "worker_lost"
     assert all(run.record_of(one).state == "done" for one in behind)
     starts = [event.at for event in run.events(Kind.START, poison)]
-    assert all(later - one < (LEASE + 2.0) * 1e9 for one, later in zip(starts, starts[1:], strict=False))
+    assert all(later - one < (LEASE + 2.0) * 1e9 for one, later in pairwise(starts))

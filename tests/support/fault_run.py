@@ -78,7 +78,7 @@ class FaultRun:
         return message.message_id
 
     def _record_sending(self, message_id: str, group: str, send: Any) -> None:
-        facts = {"message": message_id, "group": group, "producer": "test"}
+        facts: dict[str, Any] = {"message": message_id, "group": group, "producer": "test"}
         self.sent.append(message_id)
         self.recorder.record(Kind.SENT, **facts)
         accepted = send()
@@ -124,7 +124,7 @@ class FaultRun:
 
     def wait_started(self, message_id: str, times: int = 1) -> Event:
         """The start of a message's run, once it has."""
-        reached = wait_for(
+        reached: list[Event] = wait_for(
             f"{times} starts of {message_id}",
             lambda: (found := self.events(Kind.START, message_id))[times - 1 :] and found,
         )

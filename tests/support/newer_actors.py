@@ -6,4 +6,4 @@ from tests.support import fault_actors, steps
 
 __all__ = ["fault_actors"]
 
-dramatiq.actor(steps.step, actor_name="newer", group_by="{group}")
+dramatiq.actor(actor_name="newer", group_by="{group}")(steps.step)

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS writes (message TEXT PRIMARY KEY);
 """
 
 
-class Failed(Exception):  # noqa: N818  (what an actor raises, not an error of the tests)
+class Failed(Exception):
     """A step failed because it was told to."""
 
 
@@ -48,7 +48,7 @@ def make_resource(directory: Path) -> None:
 
 def declare(broker: Any, **options: Any) -> Any:
     """Declare the actor of fault runs, with more options, on a broker."""
-    return dramatiq.actor(step, broker=broker, actor_name="step", **options)
+    return dramatiq.actor(broker=broker, actor_name="step", **options)(step)
 
 
 def step(group: str, seconds: float = 0.0, failures: int = 0, crash: bool = False) -> None:
