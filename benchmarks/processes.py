@@ -14,7 +14,7 @@ from benchmarks import worker
 from benchmarks.records import Reader
 
 
-class BenchFailed(Exception):  (named like the other failures of this project)
+class BenchFailed(Exception):
     """The bench could not measure; its message says why."""
 
 
