@@ -19,8 +19,10 @@ local waiting = redis.call('HLEN', key('messages')) - leased - scheduled - backo
 local age = -1
 local oldest = redis.call('LINDEX', key('ready'), 0)
 local packed = oldest and redis.call('HGET', key('messages'), head_of(oldest) or '')
-if packed then
-    age = NOW - cmsgpack.unpack(packed)[ROW.ENQUEUED]
+-- A row that is no row has no age; the next claim hands it out as it is.
+local intact, row = pcall(cmsgpack.unpack, packed)
+if intact and type(row) == 'table' and row[ROW.ENQUEUED] then
+    age = NOW - row[ROW.ENQUEUED]
 end
 
 local claimers = redis.call('ZRANGE', key('claimers'), 0, -1, 'WITHSCORES')

@@ -39,6 +39,10 @@ local retried, dead, ready_first, ready_last = {}, {}, {}, {}
 
 -- A suspect (one crash short of its last) says when it starts; if it had not, the crash was another's.
 local function take_back(ref, packed)
+    if not packed then -- an expiry without its lease: only damage from outside leaves one
+        redis.call('ZREM', key('expiries'), ref)
+        return
+    end
     local id = head_of(ref)
     local row = fetch_row(id)
     if not row then -- Redis lost the message: only its lease is left

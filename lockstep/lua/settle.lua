@@ -110,11 +110,12 @@ end
 
 answer = {}
 if #settlements > 0 then
-    local leases = redis.call('HMGET', key('leases'), unpack(refs))
+    local leases, settled = redis.call('HMGET', key('leases'), unpack(refs)), {}
     for i, at in ipairs(settlements) do
         local verb, ref, token, id = unpack(ARGV, at, at + 3)
         if holds(leases[i], token) and head_of(ref) == id then
-            answer[i] = settle_one(verb, ref, id, leases[i], at + 4)
+            answer[i] = settled[ref] and 0 or settle_one(verb, ref, id, leases[i], at + 4)
+            settled[ref] = true
         else
             answer[i] = 0
         end
