@@ -33,8 +33,7 @@ def test_worker_killed_mid_actor_under_load(run):
     victim, _ = run.start(2)
     run.load(groups=12, each=25, seconds=0.03)
     run.wait_done(60)
-    busy = {event.message for event in run.events(Kind.START) if event.pid == victim.child}
-    assert busy
+    run.wait_running(victim)
     run.kill(victim, *victim.pids)
     run.drain()
     verdict = run.verdict()
@@ -44,11 +43,12 @@ def test_worker_killed_mid_actor_under_load(run):
 
 
 def test_sigterm_under_load_twice_loses_nothing(run):
-    run.load(groups=10, each=60, seconds=0.02)
+    run.load(groups=10, each=60, seconds=0.03)
     ended = 0
     for name, whole_group in (("first", False), ("second", True)):
         worker = run.start()[0]
         run.wait_done(ended + 40)
+        run.wait_running(worker)
         with run.fault(FaultKind.STOP, name, worker.child):
             asked = time.monotonic_ns()
             # Some platforms signal every process, and the master passes it on: each gets it twice.
@@ -91,6 +91,7 @@ def test_worker_whose_master_was_killed_leaves(run):
     worker = run.start()[0]
     run.load(groups=8, each=60, seconds=0.05)
     run.wait_done(20)
+    run.wait_running(worker)
     with run.fault(FaultKind.STOP, "orphaned", worker.child):
         worker.signal(signal.SIGKILL, worker.master)
         killed = time.monotonic_ns()
@@ -104,10 +105,10 @@ def test_worker_whose_master_was_killed_leaves(run):
 
 
 def test_actor_that_crashes_its_interpreter_is_dead_and_its_group_goes_on(run):
-    poison = run.send("g", crash=True)
-    behind = [run.send("g") for _ in range(5)]
+    run.start(4)  # the last one survives, and goes on
     with run.fault(FaultKind.CRASH, "crash"):
-        run.start(4)  # the last one survives, and goes on
+        poison = run.send("g", crash=True)
+        behind = [run.send("g") for _ in range(5)]
         wait_for("it is dead", lambda: run.record_of(poison).state == "dead", 20)
     run.drain()
     verdict = run.verdict()

@@ -134,6 +134,17 @@ class FaultRun:
         """Return when so many runs have ended."""
         wait_for(f"{count} ends", lambda: len(self.events(Kind.END)) >= count)
 
+    def wait_running(self, worker: Worker) -> None:
+        """Return when a run of a worker has just begun: a fault that comes now hits it."""
+
+        def began() -> bool:
+            ended = {event.run for event in self.events(Kind.END)}
+            starts = [event for event in self.events(Kind.START) if event.pid == worker.child]
+            fresh = time.monotonic_ns() - 10_000_000
+            return any(event.run not in ended and event.at > fresh for event in starts)
+
+        wait_for("a run has begun", began)
+
     def record_of(self, message_id: str) -> MessageRecord:
         """What the store says about a message."""
         return self.store.message(message_id)
