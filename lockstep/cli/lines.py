@@ -1,100 +1,94 @@
-"""Messages from a file, a JSON object a line, written batch by batch in the order of the lines."""
+"""Sends JSON lines in batches; a wrong line is named with its number and its field."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from lockstep.errors import InvalidMessage, LockstepError, RedisUnavailable
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lockstep.cli.common import err
+from lockstep.errors import InvalidMessage
 from lockstep.requests import parse_request
 
 if TYPE_CHECKING:
-    import dramatiq
+    from dramatiq import Message
 
     from lockstep.broker import LockstepBroker
 
-#: Messages of one call; a bad line keeps its whole batch from being written.
+#: Messages of one call to Redis.
 BATCH: Final = 500
 
 
-@dataclass
-class Sent:
-    """How far a file came."""
+class LineSender:
+    """Sends lines in their order; ``accepted`` and ``duplicates`` say how far it got."""
 
-    lines: int = 0  #: up to here everything is written
-    messages: int = 0
-    duplicates: int = 0  #: messages among them whose id was known: nothing was written for those
+    def __init__(self, broker: "LockstepBroker", defaults: dict[str, Any]) -> None:
+        self.accepted = 0
+        self.duplicates = 0
+        self._broker = broker
+        self._defaults = defaults
+        self._numbers: list[int] = []  # of the lines that wait to be sent
+        self._messages: list[Message[Any]] = []
+        self._delays: list[int | None] = []
 
+    def send_all(self, lines: Iterable[bytes], size: int | None) -> None:
+        """Send every line that is not empty.
 
-class BadLine(InvalidMessage):
-    """A line of the file was refused; ``line`` counts from 1."""
+        Args:
+          lines: a JSON request each.
+          size: bytes of all lines, for the progress bar; None: not known.
 
-    def __init__(self, line: int, first: int, error: InvalidMessage) -> None:
-        super().__init__(error.field, error.problem)
-        self.line = line
-        written = f"lines 1 to {first - 1} were" if first > 1 else "nothing was"
-        self.args = (f"line {line}: {error}\n{written} written; nothing from line {first} on was",)
+        Raises:
+          InvalidMessage: a line is wrong; ``field`` begins with its number. Batches before it are in Redis.
+          RedisUnavailable: sending the file again is safe when its lines have ids.
+        """
+        columns = (
+            TextColumn("sending"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("bytes"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+            task = progress.add_task("send", total=size)
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    self._add(number, line)
+                progress.advance(task, len(line))
+                if len(self._messages) >= BATCH:
+                    self._flush()
+            self._flush()
 
-
-def send_lines(
-    broker: "LockstepBroker",
-    lines: Iterable[bytes],
-    defaults: Mapping[str, object],
-    progress: Callable[[Sent, int], None],
-) -> Sent:
-    """Write every line's message; ``progress`` hears of each batch and of the bytes it had.
-
-    Args:
-      broker: where to.
-      lines: JSON objects with the fields of a request; empty lines count, but say nothing.
-      defaults: fields of lines that lack them.
-      progress: called after each batch.
-
-    Raises:
-      BadLine: a line is wrong; its batch was not written, all before were.
-      RedisUnavailable: a batch was not answered; the text says which lines it had.
-    """
-    sent = Sent()
-    batch: list[tuple[dramatiq.Message[Any], int | None]] = []
-    number = size = 0
-    for number, line in enumerate(lines, start=1):
-        size += len(line)
-        if line.strip():
-            batch.append(_parsed(broker, line, defaults, number, sent.lines + 1))
-        if len(batch) == BATCH:
-            _write(broker, batch, sent, number)
-            progress(sent, size)
-            batch, size = [], 0
-    _write(broker, batch, sent, number)
-    progress(sent, size)
-    return sent
-
-
-def _parsed(
-    broker: "LockstepBroker", line: bytes, defaults: Mapping[str, object], number: int, first: int
-) -> "tuple[dramatiq.Message[Any], int | None]":
-    try:
-        data = json.loads(line)
-    except ValueError as error:  # of JSON or of UTF-8
-        raise BadLine(number, first, InvalidMessage("", f"no JSON: {error}")) from None
-    try:
-        return parse_request(broker, {**defaults, **data} if isinstance(data, dict) else data)
-    except InvalidMessage as error:
-        raise BadLine(number, first, error) from None
-
-
-def _write(
-    broker: "LockstepBroker", batch: "list[tuple[dramatiq.Message[Any], int | None]]", sent: Sent, last: int
-) -> None:
-    first = sent.lines + 1
-    if batch:
+    def _add(self, number: int, line: bytes) -> None:
         try:
-            answers = broker.enqueue_many([message for message, _ in batch], [delay for _, delay in batch])
-        except RedisUnavailable as error:
-            written = f"lines 1 to {first - 1} were written" if first > 1 else "nothing was written before"
-            raise RedisUnavailable(
-                f"{error}\n{written}; lines {first} to {last} may be: send them again with ids"
-            ) from error
-        sent.messages += len(answers)
-        sent.duplicates += sum(answer.duplicate for answer in answers)
-    sent.lines = last
+            request = json.loads(line)
+            if isinstance(request, dict):
+                request = {**self._defaults, **request}
+            message, delay = parse_request(self._broker, request)
+        except InvalidMessage as error:
+            raise self._refused(number, error.field, error.problem) from None
+        except (ValueError, RecursionError) as error:
+            raise self._refused(number, "", f"not JSON: {error}") from None
+        self._numbers.append(number)
+        self._messages.append(message)
+        self._delays.append(delay)
+
+    def _flush(self) -> None:
+        if not self._messages:
+            return
+        # The process dies here: the batches before are in Redis, this one is in it or not.
+        try:
+            answers = self._broker.enqueue_many(self._messages, self._delays)
+        except InvalidMessage as error:
+            index, _, field = error.field.removeprefix("/").partition("/")
+            raise self._refused(self._numbers[int(index)], f"/{field}", error.problem) from None
+        known = sum(answer.duplicate for answer in answers)
+        self.duplicates += known
+        self.accepted += len(answers) - known
+        self._numbers, self._messages, self._delays = [], [], []
+
+    def _refused(self, number: int, field: str, problem: str) -> InvalidMessage:
+        sent = self.accepted + self.duplicates
+        return InvalidMessage(
+            f"line {number}{field and ' '}{field}", f"{problem} ({sent} before it were sent)"
+        )
