@@ -2,12 +2,13 @@
 
 import json
 import os
+from importlib.util import find_spec
 from typing import Any, Final
 
 from rich.console import Console
 
 from lockstep.embedded import running_url
-from lockstep.errors import RedisUnavailable
+from lockstep.errors import InvalidSettings, RedisUnavailable
 from lockstep.settings import Settings
 
 #: Results.
@@ -15,10 +16,8 @@ out: Final = Console()
 #: Everything else.
 err: Final = Console(stderr=True)
 
-#: Exit codes that no error of ours stands for.
+#: Exit code that no error of ours stands for.
 NOT_READY: Final = 3
-REDIS_NOT_REACHABLE: Final = 4
-REFUSED: Final = 5
 
 
 def settings_with_redis() -> Settings:
@@ -38,6 +37,26 @@ def settings_with_redis() -> Settings:
         os.environ["REDIS_URL"] = url  # also for what this command imports or starts
         settings = Settings.load()
     return settings
+
+
+def check_actor_modules(settings: Settings) -> None:
+    """See that ACTOR_MODULES are there, before something is started that imports them.
+
+    Raises:
+      InvalidSettings: naming those that are not.
+    """
+    missing = [module for module in settings.actor_modules if not _is_there(module)]
+    if missing:
+        raise InvalidSettings(
+            {"ACTOR_MODULES": f"no module {', '.join(map(repr, missing))} can be imported here"}
+        )
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its package is
+        return False
 
 
 def complain(text: str) -> None:

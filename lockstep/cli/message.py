@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from lockstep.cli.common import out, print_json, settings_with_redis
@@ -53,7 +54,5 @@ def _attempts(attempts: list[dict[str, Any]]) -> Table:
 
 def _text(value: object) -> str:
     """Plain text for a table: what others wrote is neither markup nor a control sequence."""
-    from rich.markup import escape  # noqa: PLC0415
-
     text = str(value)
     return escape(text if text.isprintable() else text.encode("unicode_escape").decode("ascii"))

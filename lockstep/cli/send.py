@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lockstep import parsing
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import check_actor_modules, out, print_json, settings_with_redis
 from lockstep.cli.lines import LineSender
 from lockstep.requests import parse_request
 
@@ -65,7 +65,7 @@ def _request(*values: str | None) -> dict[str, Any]:
 
 
 def _send_one(request: dict[str, Any], *, json: bool) -> None:
-    settings_with_redis()
+    check_actor_modules(settings_with_redis())
     from actors import broker  # noqa: PLC0415  (reads the settings, which may just have got a Redis)
 
     with closing(broker):
@@ -91,7 +91,7 @@ def _send_one(request: dict[str, Any], *, json: bool) -> None:
 def _send_file(file: str, defaults: dict[str, Any], *, json: bool) -> None:
     if file != "-" and not Path(file).is_file():
         raise typer.BadParameter(f"--file: no file {file!r}")
-    settings_with_redis()
+    check_actor_modules(settings_with_redis())
     from actors import broker  # noqa: PLC0415  (as above)
 
     size = None if file == "-" else Path(file).stat().st_size

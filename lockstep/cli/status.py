@@ -69,8 +69,8 @@ def _numbers(title: str, key: str, queues: list[dict[str, Any]], states: list[An
     for queue in queues:
         row = [str(queue[key].get(state.value, 0)) for state in states]
         if key == "groups":
-            row.append(_seconds(queue["oldest_ms"]))
-        table.add_row(Text(queue["queue"]), *row)
+            row.append(_seconds(queue["oldest_seconds"]))
+        table.add_row(Text(queue["name"]), *row)
     return table
 
 
@@ -78,10 +78,10 @@ def _claimers(queues: list[dict[str, Any]]) -> Table:
     table = Table("queue", "claimer", title="Claimers")
     table.add_column("seen", justify="right")
     for queue in queues:
-        for claimer, age_ms in sorted(queue["claimers"].items()):
-            table.add_row(Text(queue["queue"]), Text(claimer), f"{_seconds(age_ms)} ago")
+        for claimer, age in sorted(queue["claimers"].items()):
+            table.add_row(Text(queue["name"]), Text(claimer), f"{_seconds(age)} ago")
     return table
 
 
-def _seconds(milliseconds: int | None) -> str:
-    return "" if milliseconds is None else f"{milliseconds / 1000:.1f} s"
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s"

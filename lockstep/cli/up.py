@@ -22,7 +22,7 @@ import httpx
 import typer
 from dotenv import dotenv_values
 
-from lockstep.cli.common import NOT_READY, complain, out
+from lockstep.cli.common import NOT_READY, check_actor_modules, complain, out
 from lockstep.cli.demo import Demo
 from lockstep.embedded import EmbeddedRedis, EmbeddedRedisFailed
 from lockstep.errors import LockstepError
@@ -79,7 +79,7 @@ def up(
 
 def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
     settings = Settings.load(environment, env_file="")
-    _check_port(settings)
+    _check(settings)
     redis, embedded = "as configured", None
     with ExitStack() as running:
         if settings.redis_address is None:
@@ -122,10 +122,13 @@ def _environment(port: int | None, workers: int | None, threads: int | None) -> 
     return environment
 
 
-def _check_port(settings: Settings) -> None:
-    """Say so at once when another process has the port: its answers would look like ours."""
+def _check(settings: Settings) -> None:
+    """Say at once what no process could start with; also a taken port, whose answers would look like ours."""
+    from web.auth import check_exposure  # noqa: PLC0415
     from web.server import listen  # noqa: PLC0415
 
+    check_actor_modules(settings)
+    check_exposure(settings)
     if settings.port == 0:
         raise _NotReady("PORT: name a port, 0 cannot be told to anybody")
     try:

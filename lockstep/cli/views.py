@@ -1,5 +1,6 @@
 """Records as plain values, with the names that the HTTP API uses."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,18 +22,18 @@ def message_view(record: MessageRecord) -> dict[str, Any]:
         "crashes": record.crashes,
         "reason": record.reason,
         "attempts": [_attempt_view(attempt) for attempt in record.attempts],
-        "result": None if record.result is None else record.result.decode(errors="replace"),
+        "result": _decoded(record.result),
     }
 
 
 def queue_view(counts: QueueCounts) -> dict[str, Any]:
-    """One queue in numbers, with the consumers that claim from it."""
+    """One queue in numbers, with the consumers that claim from it and the seconds since each was seen."""
     return {
-        "queue": counts.queue,
+        "name": counts.queue,
         "messages": {state.value: number for state, number in counts.messages.items()},
         "groups": {state.value: number for state, number in counts.groups.items()},
-        "oldest_ms": counts.oldest_ms,
-        "claimers": counts.claimers,
+        "oldest_seconds": _seconds(counts.oldest_ms),
+        "claimers": {claimer: _seconds(age_ms) for claimer, age_ms in counts.claimers.items()},
     }
 
 
@@ -44,6 +45,18 @@ def _attempt_view(attempt: Attempt) -> dict[str, Any]:
         "outcome": attempt.outcome,
         "error": attempt.error,
     }
+
+
+def _decoded(result: bytes | None) -> Any:
+    """What the actor returned; bytes that are no JSON as text."""
+    try:
+        return None if result is None else json.loads(result)
+    except (ValueError, RecursionError):
+        return repr(result)
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def _time(milliseconds: int | None) -> str | None:

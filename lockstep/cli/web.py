@@ -5,13 +5,14 @@ import os
 import typer
 
 from lockstep import logs
-from lockstep.cli.common import settings_with_redis
+from lockstep.cli.common import check_actor_modules, settings_with_redis
 from lockstep.parent import die_with_parent
 
 
 def web() -> None:
     """Run the web process: HTTP API, metrics and probes."""
     settings = settings_with_redis()
+    check_actor_modules(settings)
     logs.configure(settings)
     if "SUPERVISOR_ENABLED" in os.environ:
         # A supervisord that starts anew would start a second one beside an orphan.

@@ -10,7 +10,7 @@ import dramatiq.cli
 import typer
 
 from lockstep import logs
-from lockstep.cli.common import settings_with_redis
+from lockstep.cli.common import check_actor_modules, settings_with_redis
 from lockstep.parent import die_with_parent
 from lockstep.settings import Settings
 
@@ -24,6 +24,7 @@ def worker() -> None:
     SIGTERM and Ctrl-C drain it, SIGHUP drains and starts it again.
     """
     settings = settings_with_redis()
+    check_actor_modules(settings)
     logs.configure(settings)
     if "SUPERVISOR_ENABLED" in os.environ:
         # A supervisord that starts anew would start a second one beside an orphan.
