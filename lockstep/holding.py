@@ -1,7 +1,7 @@
 """Keeps the leases of this process alive, and interrupts those who lost theirs.
 
-One thread, on its own connection. If it dies, the process exits: an actor must not run under a lease that
-nobody renews.
+One thread renews, on its own connection; another interrupts, and asks nobody. If one dies, the process exits: an
+actor must not run under a lease that nobody renews, nor on beside the next holder.
 """
 
 import time
@@ -40,7 +40,7 @@ class HeldMessages:
 
 
 class Renewer:
-    """Renews each lease when a third of it has passed; one that is lost, or may be, interrupts its actor."""
+    """Renews each lease when a third of it has passed."""
 
     def __init__(self, store: "Store", held: HeldMessages, *, margin: float) -> None:
         """``margin``: seconds before the end of a lease from which on it no longer counts as held."""
@@ -55,7 +55,7 @@ class Renewer:
         return self._lease / 12
 
     def run_once(self) -> int:
-        """Renew what is due; answers how many leases were lost."""
+        """Renew what is due; answers how many leases that was."""
         due: dict[ShardKeys, list[ClaimedMessage]] = defaultdict(list)
         threshold = time.monotonic() + self._lease * 2 / 3 - self._margin
         for message in self._held.all():
@@ -63,7 +63,7 @@ class Renewer:
                 due[message.exchange.shard].append(message)
         for shard, messages in due.items():
             self._extend(shard, messages)
-        return self._interrupt_lost()
+        return sum(map(len, due.values()))
 
     def _extend(self, shard: ShardKeys, messages: list[ClaimedMessage]) -> None:
         sent_at = time.monotonic()
@@ -78,7 +78,25 @@ class Renewer:
             else:
                 message.deadline = 0.0
 
-    def _interrupt_lost(self) -> int:
+
+class Interrupter:
+    """Interrupts each actor whose lease is lost, or may be: by this process's clock alone.
+
+    It is apart from the renewer, which may wait for a silent Redis until the lease is over.
+    """
+
+    def __init__(self, held: HeldMessages, *, margin: float) -> None:
+        """``margin``: seconds that an actor has left when its message no longer counts as held."""
+        self._held = held
+        self._margin = margin
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two runs."""
+        return self._margin / 4
+
+    def run_once(self) -> int:
+        """Interrupt whoever must not go on; answers how many leases were lost."""
         lost = [message for message in self._held.all() if not message.lost and not message.holds()]
         for message in lost:
             interrupted = message.interrupt()

@@ -10,9 +10,9 @@ import structlog
 from dramatiq.middleware import Middleware, Shutdown
 
 from lockstep import logs
-from lockstep.holding import Renewer
+from lockstep.holding import Interrupter, Renewer
 from lockstep.reaper import Reaper
-from lockstep.service import EXIT_BROKEN, Service
+from lockstep.service import EXIT_BROKEN, Periodic, Service
 from lockstep.settings import Settings
 
 log = structlog.get_logger("lockstep.worker")
@@ -50,7 +50,12 @@ class Lifecycle(Middleware):
             claimer=broker.owner,
         )
         reaper.run_once()
-        self._services = [Service("renewer", renewer, _die), Service("reaper", reaper, _die)]
+        work: dict[str, Periodic] = {
+            "renewer": renewer,
+            "interrupter": Interrupter(broker.held, margin=broker.lease_margin),
+            "reaper": reaper,
+        }
+        self._services = [Service(name, each, _die) for name, each in work.items()]
         for service in self._services:
             service.start()
         queues = sorted(whitelist or broker.get_declared_queues())
