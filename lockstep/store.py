@@ -6,7 +6,7 @@ does not answer, and ``ScriptFailed`` on a defect.
 
 import os
 import queue
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -163,6 +163,11 @@ class Store:
         """Bytes that Redis uses."""
         info = bytes(self._command("INFO", "memory"))
         return int(info.split(b"used_memory:", 1)[1].split(b"\r\n", 1)[0])
+
+    def count(self, queue_name: str, counters: Counter[str]) -> None:
+        """Add to a queue's statistics."""
+        arguments = [0, "0", len(counters), *(part for pair in counters.items() for part in pair)]
+        self._call("settle", self.shards(queue_name)[0], arguments, session=True)
 
     def close(self) -> None:
         """Close all connections that are not in use."""
