@@ -1,0 +1,256 @@
+"""The commands as a person types them: real processes, what they print, and their exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockstep.broker import LockstepBroker
+from lockstep.embedded import EmbeddedRedis
+from lockstep.settings import Settings
+from lockstep.states import MessageState
+from lockstep.store import Store
+
+KWARGS = {"instance_id": "shop", "customer_id": "c1", "body": "hello"}
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def environment(settings: Settings) -> dict[str, str]:
+    assert settings.redis_url is not None
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {
+        **inherited,
+        "REDIS_URL": settings.redis_url,
+        "QUEUE_NAMESPACE": settings.queue_namespace,
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Runs one command in an empty directory."""
+
+    def run(*arguments: str, stdin: str = "", **changes: str | None) -> "subprocess.CompletedProcess[str]":
+        changed = {name: value for name, value in {**environment, **changes}.items() if value is not None}
+        return subprocess.run(
+            command(arguments),
+            input=stdin,
+            env=changed,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-c", "from lockstep.cli import main; main()", *arguments]
+
+
+def request(**fields: Any) -> str:
+    return json.dumps({"actor": "messages.deliver", "kwargs": KWARGS, **fields}) + "\n"
+
+
+def test_send_enqueues_a_message(run: Run, store: Store) -> None:
+    ended = run("send", "messages.deliver", "--kwargs", json.dumps(KWARGS), "--id", "m1", "--json")
+
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == {
+        "id": "m1",
+        "queue": "messages",
+        "group": "shop:c1",
+        "state": "waiting",
+        "sequence": 1,
+        "duplicate": False,
+    }
+    assert store.message("m1").state is MessageState.WAITING
+
+
+def test_send_twice_with_one_id_is_one_message(run: Run, store: Store) -> None:
+    arguments = ("send", "messages.deliver", "--kwargs", json.dumps(KWARGS), "--id", "m1")
+    assert run(*arguments).stdout == "m1  waiting\n"
+    assert run(*arguments).stdout == "m1  waiting (this id was known already)\n"
+
+    assert store.counts("messages").messages[MessageState.WAITING] == 1
+
+
+def test_send_with_a_delay_and_a_group(run: Run, store: Store) -> None:
+    given = ("--group", "mine", "--delay", "5m", "--id", "m1", "--args", '["shop", "c1", "hello"]')
+
+    assert run("send", "messages.deliver", *given).returncode == 0
+
+    record = store.message("m1")
+    assert (record.state, record.group) == (MessageState.SCHEDULED, "mine")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("messages.deliver", "--kwargs", "{}"), "/kwargs/instance_id: missing"),
+        (("messages.deliver", "--group", "", "--kwargs", json.dumps(KWARGS)), "/group: "),
+        (("messages.deliver", "--kwargs", "[]"), "/kwargs: expected an object"),
+        (("nobody",), "no actor named 'nobody'"),
+        (("messages.deliver", "--kwargs", "{"), "--kwargs: not JSON"),
+        (("messages.deliver", "--delay", "soon"), "--delay: expected a duration"),
+        (("messages.deliver", "--file", "none.jsonl"), "--file: no file 'none.jsonl'"),
+        (("messages.deliver", "--file", "-", "--id", "m1"), "stand in its lines"),
+        ((), "name an actor"),
+    ],
+)
+def test_a_wrong_message_is_told_and_not_sent(
+    run: Run, store: Store, arguments: tuple[str, ...], said: str
+) -> None:
+    ended = run("send", *arguments)
+
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert store.queues() == []
+
+
+def test_a_file_is_sent_in_its_order(run: Run, store: Store, tmp_path: Path) -> None:
+    lines = [request(id=f"m{number}") for number in range(1100)]
+    (tmp_path / "messages.jsonl").write_text("".join(lines) + "\n")
+
+    assert run("send", "--file", "messages.jsonl").stdout == "1100 accepted, 0 known already\n"
+    assert run("send", "--file", "-", "--json", stdin="".join(lines[1000:])).stdout == (
+        '{"accepted": 0, "duplicates": 100}\n'
+    )
+
+    assert [store.message(f"m{number}").sequence for number in (0, 499, 500, 1099)] == [1, 500, 501, 1100]
+
+
+def test_lines_may_leave_actor_and_group_to_the_options(run: Run, store: Store) -> None:
+    lines = json.dumps({"kwargs": KWARGS, "id": "m1"}) + "\n" + request(id="m2", group="own")
+
+    assert run("send", "messages.deliver", "--group", "mine", "--file", "-", stdin=lines).returncode == 0
+
+    assert (store.message("m1").group, store.message("m2").group) == ("mine", "own")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (request(kwargs={}), "line 502 /kwargs/instance_id: missing (500 before it were sent)"),
+        ("{\n", "line 502: not JSON"),
+        ("[]\n", "line 502: expected an object"),
+        (request(priority=1), "line 502 /priority: not supported yet"),
+    ],
+)
+def test_a_wrong_line_keeps_its_batch_out(run: Run, store: Store, line: str, said: str) -> None:
+    ended = run("send", "--file", "-", stdin=request() * 501 + line + request())
+
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert store.counts("messages").messages[MessageState.WAITING] == 500
+
+
+def test_message_shows_what_is_known(run: Run, broker: LockstepBroker) -> None:
+    run("send", "messages.deliver", "--kwargs", json.dumps(KWARGS), "--id", "[bold]m1")
+
+    shown = run("message", "[bold]m1")
+    told = json.loads(run("message", "[bold]m1", "--json").stdout)
+
+    assert all(word in shown.stdout for word in ("[bold]m1", "waiting", "shop:c1", "messages.deliver"))
+    assert (told["id"], told["state"], told["sequence"], told["attempts"]) == ("[bold]m1", "waiting", 1, [])
+
+
+def test_a_message_that_is_not_there(run: Run) -> None:
+    ended = run("message", "nothing")
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "lockstep: no message 'nothing'\n")
+
+
+def test_status_counts(run: Run) -> None:
+    assert "No queue yet" in run("status").stdout
+    run("send", "--file", "-", stdin=request() * 3)
+
+    shown = run("status").stdout
+    (queue,) = json.loads(run("status", "--json").stdout)["queues"]
+
+    assert "messages" in shown
+    assert (queue["name"], queue["messages"]["waiting"], queue["groups"]["ready"]) == ("messages", 3, 1)
+    assert queue["oldest_seconds"] >= 0
+
+
+def test_status_watches_until_ctrl_c(environment: dict[str, str], tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command(("status", "--watch", "--json")), env=environment, cwd=tmp_path, stdout=subprocess.PIPE
+    ) as watching:
+        assert watching.stdout is not None
+        looks = [json.loads(watching.stdout.readline()) for _ in range(2)]
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
+
+    assert looks == [{"queues": []}] * 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("status",), ("message", "m1"), ("send", "messages.deliver", "--kwargs", json.dumps(KWARGS))],
+)
+def test_redis_away_is_one_line_without_the_password(run: Run, arguments: tuple[str, ...]) -> None:
+    ended = run(*arguments, REDIS_URL="redis://:hidden@127.0.0.1:1/0")
+
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert ended.stderr.startswith("lockstep: Redis is not available")
+    assert ended.stderr.count("\n") == 1
+    assert "hidden" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["status", "web", "worker"])
+def test_no_redis_at_all_is_told(run: Run, name: str) -> None:
+    ended = run(name, REDIS_URL=None)
+
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert "set REDIS_URL, or start `lockstep up`" in ended.stderr
+
+
+def test_the_redis_of_this_directory_is_found(run: Run, tmp_path: Path) -> None:
+    with EmbeddedRedis() as server:
+        server.start(tmp_path / "data")
+
+        assert run("status", REDIS_URL=None).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "status", "up"])
+def test_wrong_settings_are_told_by_every_command(run: Run, name: str) -> None:
+    ended = run(name, PORT="x", MAX_CRASHES="0")
+
+    assert ended.returncode == 2
+    assert "PORT: " in ended.stderr
+    assert "MAX_CRASHES: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "up"])
+def test_missing_actor_modules_are_told_at_once(run: Run, name: str) -> None:
+    ended = run(name, ACTOR_MODULES="actors.messages,nosuch,no.such")
+
+    assert ended.returncode == 2
+    assert "ACTOR_MODULES: no module 'nosuch', 'no.such'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nosuch",), ("status", "--nosuch"), ("message",), ("up", "--port", "x")]
+)
+def test_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run(*arguments).returncode == 2
+
+
+def test_help_names_every_command(run: Run) -> None:
+    shown = run("--help")
+
+    assert shown.returncode == 0
+    assert all(name in shown.stdout for name in ("up", "web", "worker", "send", "status", "message"))
