@@ -105,6 +105,8 @@ class Link:
             tries -= 1
             try:
                 return self._run_once(build)
+            except RedisUnavailable:
+                raise  # an answer, though one that says "not now"; it is an OSError too
             except (RedisConnectionError, RedisTimeoutError, OSError) as error:
                 self.disconnect()
                 if tries <= 0 or time.monotonic() >= deadline:

@@ -23,6 +23,7 @@ local meta = redis.call('HMGET', KEYS[1], 'fence', 'epoch', 'hold_until')
 -- may still run. Nobody claims until its lease has ended or its renewal was refused.
 local hold_until = tonumber(meta[3] or 0)
 if meta[2] ~= EPOCH then
+    write_though_full()
     redis.call('HSET', KEYS[1], 'epoch', EPOCH)
     if meta[2] and ARGV[8] == '1' and redis.call('ZCARD', key('claimers')) > 0 then
         hold_until = NOW + LEASE_MS

@@ -25,6 +25,7 @@ for i, ref in ipairs(refs) do
     end
 end
 if #expiries > 0 then
+    write_though_full()
     redis.call('ZADD', key('expiries'), unpack(expiries))
 end
 return answer

@@ -21,6 +21,8 @@ local meta = redis.call('HMGET', KEYS[1], 'reaped_at', 'amnesty')
 local reaped_at = tonumber(meta[1] or NOW)
 local amnesty = tonumber(meta[2] or 0)
 
+write_though_full()
+
 -- Nobody reaped for long: Redis was frozen, or its clock stepped. Holders could not renew, so leases that ended
 -- by now are extended once; only a holder that then stays silent loses its lease.
 if NOW - reaped_at > GAP or NOW < reaped_at then

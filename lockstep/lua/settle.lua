@@ -109,6 +109,7 @@ local function settle_one(verb, ref, id, packed, at)
 end
 
 answer = {}
+write_though_full()
 if #settlements > 0 then
     local leases, settled = redis.call('HMGET', key('leases'), unpack(refs)), {}
     for i, at in ipairs(settlements) do

@@ -13,5 +13,6 @@ if not holds(packed, ARGV[2]) then
     return 0
 end
 local lease = read_lease(packed)
+write_though_full()
 redis.call('HSET', key('leases'), ARGV[1], lease.token .. cmsgpack.pack({lease.owner, lease.claimed, 1}))
 return 1

@@ -35,6 +35,11 @@ def zombies(history: History, bounds: Bounds, runs: list[Run]) -> set[str]:
     return found
 
 
+def eras(history: History) -> list[int]:
+    """When each life of Redis began that had forgotten the end of the former: order is kept within each."""
+    return [fault.until for fault in history.faults if fault.kind is FaultKind.TAIL]
+
+
 def explained(history: History, bounds: Bounds, run: Run, again: Run) -> bool:
     """Whether there is a recorded cause why ``run`` was not the last of its message."""
     if run.ending in {Ending.FAILED, Ending.CRASHED}:
@@ -59,7 +64,7 @@ def _excuses(fault: Fault, bounds: Bounds, run: Run, again: Run) -> bool:
             excuse = (
                 met and broken_off
             )  # a crash takes the other threads of its process, and stops its siblings
-        case FaultKind.OUTAGE:
+        case FaultKind.OUTAGE | FaultKind.TAIL:
             excuse = met
         case FaultKind.NOISE | FaultKind.FAILURE:
             excuse = False
@@ -86,5 +91,5 @@ def _bitten(fault: Fault, run: Run) -> bool:
             return run.ending is Ending.FAILED
         case FaultKind.CRASH:
             return run.ending is Ending.CRASHED
-        case FaultKind.OUTAGE | FaultKind.NOISE:
+        case FaultKind.OUTAGE | FaultKind.TAIL | FaultKind.NOISE:
             return False  # only whoever injects them can tell

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 
-from tests.history.causes import explained, stood_still, zombies
+from tests.history.causes import eras, explained, stood_still, zombies
 from tests.history.events import Ending, Event, Kind, Write
 from tests.history.history import FINISHED, SECOND, Bounds, History, Message, Run
 
@@ -156,15 +156,25 @@ def no_overtaking(history: History, bounds: Bounds) -> Iterator[Violation]:
     for runs in history.groups.values():
         stale = zombies(history, bounds, runs)
         live = [run for run in runs if run.id not in stale]
-        spans = {run.message: _span(history.messages[run.message]) for run in live}
-        for run in live:
-            for id_, (since, until) in spans.items():
-                if id_ != run.message and since < run.started < until:
-                    yield Violation("I7", (id_, run.message), f"{run.message} started before {id_} had ended")
+        for since, until in pairwise([0, *eras(history), inf]):
+            yield from _overtaken(history, [run for run in live if since <= run.started < until])
 
 
-def _span(message: Message) -> tuple[float, float]:
-    return message.runs[0].started, message.ended
+def _overtaken(history: History, runs: list[Run]) -> Iterator[Violation]:
+    by_message: dict[str, list[Run]] = {}
+    for run in runs:
+        by_message.setdefault(run.message, []).append(run)
+    spans = {id_: _span(history.messages[id_], its) for id_, its in by_message.items()}
+    for run in runs:
+        for id_, (since, until) in spans.items():
+            if id_ != run.message and since < run.started < until:
+                yield Violation("I7", (id_, run.message), f"{run.message} started before {id_} had ended")
+
+
+def _span(message: Message, runs: list[Run]) -> tuple[float, float]:
+    # A run of a later era is not the one that ended it in this one.
+    is_last = runs[-1].started == message.runs[-1].started
+    return runs[0].started, message.ended if is_last else max(runs, key=lambda run: run.rank).ended
 
 
 def one_completion(history: History, _: Bounds) -> Iterator[Violation]:

@@ -68,6 +68,7 @@ class FaultKind(StrEnum):
     CUT = "cut"  #: the processes could not reach Redis, and could know it
     STOP = "stop"  #: the processes were asked to stop
     OUTAGE = "outage"  #: Redis could not be used by anybody
+    TAIL = "tail"  #: Redis came back as it was at ``at``: what it was told until ``until`` is forgotten
     NOISE = "noise"  #: must stay invisible: it excuses nothing
     FAILURE = "failure"  #: actors that raise
     CRASH = "crash"  #: actors that end their interpreter

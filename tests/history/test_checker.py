@@ -216,6 +216,25 @@ def test_i7_a_dead_letter_lets_the_next_go_on():
     assert broken(story.done("b").final("a", "dead", attempts=1, error="Permanent: no")) == set()
 
 
+def test_i7_what_redis_forgot_is_done_again():
+    story = Story().send("a", "b").fault(FaultKind.TAIL, 5, 50).run("a", 1, 10, 20).run("b", 2, 30, 40)
+    story.run("a", 3, 60, 70).run("b", 4, 80, 90).add(Kind.BIT, 50, name="fault")
+    verdict = story.done().verdict()
+    assert verdict.outcome is Outcome.VALID, verdict
+
+
+def test_i7_a_message_that_overtakes_another_behind_a_forgotten_tail():
+    story = Story().send("a", "b").fault(FaultKind.TAIL, 5, 50).run("a", 1, 10, 20)
+    story.run("a", 2, 60, 70, ending=Ending.FAILED).run("b", 3, 80, 90).run("a", 4, 100, 110)
+    assert broken(story.done()) == {"I7"}
+
+
+def test_i7_a_forgotten_tail_excuses_nothing_before_it():
+    story = Story().send("a", "b").fault(FaultKind.TAIL, 5, 500).run("a", 1, 10, 20, ending=Ending.FAILED)
+    story.run("b", 2, 30, 40).run("a", 3, 50, 60).run("b", 4, 600, 700)
+    assert broken(story.done()) == {"I7"}
+
+
 def test_i8_two_final_states():
     assert broken(calm().done().final("a", "dead", attempts=1)) == {"I8"}
 

@@ -77,10 +77,17 @@ class FaultRun:
         self._record_sending(message.message_id, group, lambda: self.broker.submit(message))
         return message.message_id
 
-    def _record_sending(self, message_id: str, group: str, send: Any) -> None:
+    def send_later(self, group: str, delay_ms: int) -> str:
+        """Send one step that joins its group after ``delay_ms``."""
+        message = self.actor.message(group=group)
+        send = lambda: self.broker.submit(message, delay=delay_ms)  # noqa: E731
+        self._record_sending(message.message_id, group, send, delay_ms)
+        return str(message.message_id)
+
+    def _record_sending(self, message_id: str, group: str, send: Any, delay_ms: int = 0) -> None:
         facts: dict[str, Any] = {"message": message_id, "group": group, "producer": "test"}
         self.sent.append(message_id)
-        self.recorder.record(Kind.SENT, **facts)
+        self.recorder.record(Kind.SENT, delay_ms=delay_ms, **facts)
         accepted = send()
         self.recorder.record(Kind.ACCEPTED, sequence=accepted.sequence, **facts)
 
@@ -172,9 +179,12 @@ class FaultRun:
         done = self.store.counts(QUEUE).messages[MessageState.DONE]
         self.recorder.record(Kind.DRAINED, completed=done)
 
-    def verdict(self) -> Verdict:
-        """What the checker says about everything so far."""
-        return check_file(steps.history_of(self.directory), Bounds(lease=LEASE, drain=20.0))
+    def verdict(self, **bounds: float) -> Verdict:
+        """What the checker says about everything so far, with the usual bounds or others."""
+        lease = float(self.environment["LEASE_SECONDS"])
+        return check_file(
+            steps.history_of(self.directory), Bounds(**{"lease": lease, "drain": 20.0, **bounds})
+        )
 
     def close(self) -> None:
         """End every process."""

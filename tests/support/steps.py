@@ -51,8 +51,10 @@ def declare(broker: Any, **options: Any) -> Any:
     return dramatiq.actor(broker=broker, actor_name="step", **options)(step)
 
 
-def step(group: str, seconds: float = 0.0, failures: int = 0, crash: bool = False) -> None:
-    """Write, work for ``seconds``; fail in the first ``failures`` attempts, or end the interpreter."""
+def step(
+    group: str, seconds: float = 0.0, failures: int = 0, crash: bool = False, computes: bool = False
+) -> None:
+    """Work for ``seconds`` and write; fail in the first ``failures`` attempts, or end the interpreter."""
     directory = Path(os.environ[DIRECTORY])
     message: Any = CurrentMessage.get_current_message()
     attempt = message.options.get("retries", 0) + 1
@@ -67,7 +69,7 @@ def step(group: str, seconds: float = 0.0, failures: int = 0, crash: bool = Fals
     with Recorder(history_of(directory)) as recorder:
         recorder.record(Kind.START, **facts)
         try:
-            _work(seconds)
+            _compute(seconds) if computes else _work(seconds)
             if crash:
                 recorder.record(Kind.END, outcome=Ending.CRASHED, **facts)
                 _crash()
@@ -87,6 +89,12 @@ def _work(seconds: float) -> None:
     # Slices, not a deadline: a process that stood still has the rest of its work before it.
     for _ in range(round(seconds / _SLICE)):
         time.sleep(_SLICE)  # an interrupt arrives between two of these
+
+
+def _compute(seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        sum(range(1000))  # holds the interpreter as long as it may
 
 
 def _crash() -> None:
