@@ -23,7 +23,7 @@ MESSAGE = {
 class Up:
     """One ``lockstep up`` on a data directory."""
 
-    def __init__(self, directory: Path, port: int, **environment: str) -> None:
+    def __init__(self, directory: Path, port: int, *options: str, **environment: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log = directory / "up.log"
         self.directory = directory
@@ -39,6 +39,7 @@ class Up:
                     str(port),
                     "--workers",
                     "1",
+                    *options,
                 ],
                 cwd=directory,
                 env={**inherited, **environment},
@@ -78,8 +79,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     """Starts ``lockstep up``; whatever is left of it is killed after the test."""
     started: list[Up] = []
 
-    def start(port: int | None = None, **environment: str) -> Up:
-        started.append(Up(tmp_path, port or free_port(), **environment))
+    def start(port: int | None = None, *options: str, **environment: str) -> Up:
+        started.append(Up(tmp_path, port or free_port(), *options, **environment))
         return started[-1]
 
     yield start
@@ -137,6 +138,46 @@ def test_killed_leaves_nothing(start: Callable[..., Up]) -> None:
     up.process.wait()
 
     wait_for(lambda: up.relatives() == [], up.log)
+
+
+@linux
+def test_impatience_changes_nothing(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_until_told()
+
+    for signum in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        up.process.send_signal(signum)
+
+    assert up.process.wait(DEADLINE) == 0
+    assert "worker.stopped" in up.output
+    assert up.relatives() == []
+
+
+@linux
+def test_a_killed_supervisord_leaves_nothing(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_until_told()
+
+    os.kill(int((up.directory / "data" / "supervisord.pid").read_text()), signal.SIGKILL)
+
+    assert up.process.wait(DEADLINE) == 1
+    assert "supervisord ended" in up.output
+    wait_for(lambda: up.relatives() == [], up.log)
+
+
+@linux
+def test_the_demo_sends_messages_that_are_done(start: Callable[..., Up]) -> None:
+    up = start(None, "--demo")
+    up.wait_until_told()
+
+    def totals() -> dict[str, int]:
+        (queue,) = httpx.get(f"{up.url}/api/v1/queues").json()["items"]
+        return dict(queue["totals"]["attempts"])
+
+    wait_for(lambda: totals()["done"] >= 3, up.log)
+    wait_for(lambda: totals()["dead"] >= 1, up.log)
+    assert up.stop(signal.SIGINT) == 0, up.output
+    assert up.relatives() == []
 
 
 @linux
