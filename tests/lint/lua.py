@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from luaparser import ast, astnodes
@@ -12,7 +13,14 @@ CONTRACT: Final = ("Purpose", "KEYS", "ARGV", "Answers", "States")
 #: Commands that look at every key there is: a script that does blocks everybody.
 FORBIDDEN: Final = frozenset({"KEYS", "SCAN"})
 
-_FUNCTIONS: Final = (astnodes.Function, astnodes.LocalFunction, astnodes.AnonymousFunction, astnodes.Method)
+#: What Redis gives to every script.
+KNOWN: Final = frozenset({
+    "redis", "cjson", "cmsgpack", "struct", "bit", "string", "table", "math", "KEYS", "ARGV",
+    "tonumber", "tostring", "ipairs", "pairs", "type", "unpack", "select", "next", "error", "pcall", "assert",
+})  # fmt: skip
+
+#: Each name in scope, and the local it means.
+Scope = dict[str, "_Local"]
 
 
 def problems(text: str) -> list[str]:
@@ -21,7 +29,19 @@ def problems(text: str) -> list[str]:
         tree = ast.parse(text)
     except ast.SyntaxException as error:
         return [f"does not parse: {error}"]
-    return [*_commands(tree), *_globals(tree.body.body, frozenset())]
+    scopes = _Scopes()
+    scopes.block(tree.body.body, {})
+    return [*_commands(tree), *scopes.problems]
+
+
+def locals_of(text: str) -> list[tuple[int, str, bool]]:
+    """Every local of a script: the line of its declaration, its name, and whether anything reads it.
+
+    A name that begins with ``_`` says itself that nothing does.
+    """
+    scopes = _Scopes()
+    scopes.block(ast.parse(text).body.body, {})
+    return [(local.line, local.name, local.used or local.name.startswith("_")) for local in scopes.locals]
 
 
 def missing_contract(text: str) -> list[str]:
@@ -47,41 +67,99 @@ def _commands(tree: Any) -> Iterator[str]:
                 yield f"calls {word}"
 
 
-def _globals(statements: list[Any], outer: frozenset[str]) -> Iterator[str]:
-    """Assignments to names that no scope declares; ``outer`` are the names in scope before the statements."""
-    scope = outer
-    for statement in statements:
-        if isinstance(statement, astnodes.LocalFunction):
-            scope |= {statement.name.id}  # known inside itself
-        yield from _nested(statement, scope)
-        if isinstance(statement, astnodes.LocalAssign):
-            scope |= {target.id for target in statement.targets}
-        elif isinstance(statement, astnodes.Assign):
-            names = [target.id for target in statement.targets if isinstance(target, astnodes.Name)]
-            yield from (f"assigns the global {name}" for name in names if name not in scope)
-        elif isinstance(statement, astnodes.Function):
-            name = getattr(statement.name, "id", None)  # None: it becomes a field of a table
-            if name is not None and name not in scope:
-                yield f"assigns the global {name}"
+@dataclass
+class _Local:
+    """A name that a scope declares, and whether anything reads it."""
+
+    name: str
+    line: int
+    used: bool = False
 
 
-def _nested(node: Any, scope: frozenset[str]) -> Iterator[str]:
-    """The same for the blocks inside a statement or an expression."""
-    if isinstance(node, astnodes.Block):
-        yield from _globals(node.body, scope)
-        return
-    if isinstance(node, _FUNCTIONS):
-        scope |= {argument.id for argument in node.args if isinstance(argument, astnodes.Name)}
-    elif isinstance(node, astnodes.Fornum):
-        scope |= {node.target.id}
-    elif isinstance(node, astnodes.Forin):
-        scope |= {target.id for target in node.targets}
-    for child in _children(node):
-        yield from _nested(child, scope)
+@dataclass
+class _Scopes:
+    """Walks a script as Lua resolves its names; collects what is wrong and every local."""
+
+    problems: list[str] = field(default_factory=list)
+    locals: list[_Local] = field(default_factory=list)
+
+    def block(self, statements: list[Any], outer: Scope) -> Scope:
+        """Each statement in the scope that those before it left; answers the scope at the end."""
+        scope = dict(outer)
+        for statement in statements:
+            self.statement(statement, scope)
+        return scope
+
+    def statement(self, node: Any, scope: Scope) -> None:
+        if isinstance(node, astnodes.LocalAssign):
+            self.read(node.values, scope)  # before its own names exist
+            self.declare(node.targets, scope, node)
+        elif isinstance(node, astnodes.LocalFunction):
+            self.declare([node.name], scope, node)  # known inside itself
+            self.function(node, scope)
+        elif isinstance(node, astnodes.Assign):
+            self.read(node.values, scope)
+            for target in node.targets:
+                self.write(target, scope)
+        elif isinstance(node, astnodes.Function):
+            self.write(node.name, scope)
+            self.function(node, scope)
+        elif isinstance(node, astnodes.Fornum):
+            self.read([node.start, node.stop, node.step], scope)
+            self.inner(node, scope, [node.target])
+        elif isinstance(node, astnodes.Forin):
+            self.read(node.iter, scope)
+            self.inner(node, scope, node.targets)
+        elif isinstance(node, astnodes.Repeat):
+            self.read([node.test], self.block(node.body.body, scope))  # its test sees the locals of its body
+        else:
+            self.read([node], scope)
+
+    def function(self, node: Any, scope: Scope) -> None:
+        self.inner(node, scope, [name for name in node.args if isinstance(name, astnodes.Name)])
+
+    def inner(self, node: Any, scope: Scope, names: list[Any]) -> None:
+        own = dict(scope)
+        self.declare(names, own, node)
+        self.block(node.body.body, own)
+
+    def declare(self, names: list[Any], scope: Scope, node: Any) -> None:
+        for name in names:  # which do not know their own line
+            scope[name.id] = _Local(name.id, node.line)
+            self.locals.append(scope[name.id])
+
+    def write(self, target: Any, scope: Scope) -> None:
+        if not isinstance(target, astnodes.Name):
+            self.read([target], scope)
+        elif target.id not in scope:
+            self.problems.append(f"assigns the global {target.id}")
+
+    def read(self, nodes: list[Any], scope: Scope) -> None:
+        for node in nodes:
+            if isinstance(node, astnodes.Name):
+                self.name(node.id, scope)
+            elif isinstance(node, astnodes.Block):
+                self.block(node.body, scope)
+            elif isinstance(node, astnodes.AnonymousFunction):
+                self.function(node, scope)
+            elif isinstance(node, astnodes.Node):
+                self.read(list(_children(node)), scope)
+
+    def name(self, name: str, scope: Scope) -> None:
+        if name in scope:
+            scope[name].used = True
+        elif name not in KNOWN:
+            self.problems.append(f"reads the unknown global {name}")
 
 
 def _children(node: Any) -> Iterator[Any]:
-    for value in vars(node).values():
-        for child in value if isinstance(value, list) else (value,):
-            if isinstance(child, astnodes.Node):
-                yield child
+    names = vars(node)
+    for attribute, value in names.items():
+        # What stands behind a dot, or before the = of a field, is no variable.
+        if attribute == "idx" and names.get("notation") is astnodes.IndexNotation.DOT:
+            continue
+        if attribute == "key" and isinstance(node, astnodes.Field) and not node.between_brackets:
+            continue
+        if attribute == "func" and isinstance(node, astnodes.Invoke):
+            continue
+        yield from (value if isinstance(value, list) else (value,))
