@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
 import typer.main
 
 from lockstep.cli import app
 from lockstep.settings import DOCUMENTED, Settings
 
 SETTINGS = {name for name, _, _ in DOCUMENTED}
-COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
 def test_docs_list_every_setting() -> None:
@@ -35,6 +36,16 @@ def test_docs_list_every_command() -> None:
     documented = re.findall(r"^\| `lockstep ([a-z]+)` \|", Path("docs/commands.md").read_text(), re.MULTILINE)
 
     assert sorted(documented) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_docs_list_every_option(name: str) -> None:
+    options = {flag for option in COMMANDS[name].params for flag in option.opts if flag.startswith("--")}
+    (headline,) = re.findall(
+        rf"^## .*`lockstep {name}\b.*$", Path("docs/commands.md").read_text(), re.MULTILINE
+    )
+
+    assert set(re.findall(r"--[a-z]+", headline)) == options
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
