@@ -6,6 +6,7 @@ actor must not run under a lease that nobody renews, nor on beside the next hold
 
 import time
 from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -45,6 +46,7 @@ class Renewer:
     def __init__(self, store: "Store", held: HeldMessages, *, margin: float) -> None:
         """``margin``: seconds before the end of a lease from which on it no longer counts as held."""
         self._store = store
+        self._link = store.new_link()
         self._held = held
         self._lease = store.settings.lease_seconds
         self._margin = margin
@@ -61,14 +63,22 @@ class Renewer:
         for message in self._held.all():
             if message.deadline < threshold and not message.lost:
                 due[message.exchange.shard].append(message)
+        if not due:
+            self._connect()
         for shard, messages in due.items():
             self._extend(shard, messages)
         return sum(map(len, due.values()))
 
+    def _connect(self) -> None:
+        """Stand ready: a new connection takes several round trips, and a lease may not have the time."""
+        if not self._link.connected:
+            with suppress(RedisUnavailable):  # the consumers say so; here it is tried again soon
+                self._link.command("PING")
+
     def _extend(self, shard: ShardKeys, messages: list[ClaimedMessage]) -> None:
         sent_at = time.monotonic()
         try:
-            answers = self._store.extend(shard, [(m.lease.ref, m.lease.token) for m in messages])
+            answers = self._store.extend(self._link, shard, [(m.lease.ref, m.lease.token) for m in messages])
         except RedisUnavailable as error:
             log.warning("lease.unrenewed", queue=shard.queue, leases=len(messages), error=str(error))
             return

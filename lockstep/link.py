@@ -85,6 +85,11 @@ class Link:
         self._connection: Connection | None = None
         self._calls = 0
 
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands, as far as is known."""
+        return self._connection is not None
+
     def next_number(self) -> str:
         """The number of a new call; a resend of the same call carries the same number."""
         self._calls += 1

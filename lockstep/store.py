@@ -95,10 +95,11 @@ class Store:
 
     # -- keeping order ------------------------------------------------------------------------------------------
 
-    def extend(self, shard: ShardKeys, tokens: Sequence[tuple[str, str]]) -> list[bool]:
-        """Renew leases, given as ref and token; answers for each whether it still holds."""
+    def extend(self, link: Link, shard: ShardKeys, tokens: Sequence[tuple[str, str]]) -> list[bool]:
+        """Renew leases, given as ref and token, over the caller's own link; answers for each whether it holds."""
         arguments = [self.settings.lease_ms, *(part for pair in tokens for part in pair)]
-        return [answer == 1 for answer in self._call("extend", shard, arguments)]
+        calls: list[Call] = [(scripts.load("extend"), shard.prefix + "meta", arguments)]
+        return [answer == 1 for answer in link.run(lambda: calls)[0]]
 
     def start(self, shard: ShardKeys, ref: str, token: str) -> bool:
         """Say that a suspect starts now, so that a crash counts against it; answers whether its lease holds."""

@@ -117,3 +117,25 @@ def test_cut_off_for_half_a_lease_is_invisible(make_run, reset):
         assert verdict.extra_runs == 0
     finally:
         proxy.close()
+
+
+def test_slow_network_expires_no_lease(make_run):
+    run = make_run(LEASE_SECONDS="3")
+    proxy = Proxy(run.redis.port)
+    proxy.delay = 0.2
+    try:
+        with run.fault(FaultKind.NOISE, "slow"):
+            worker = run.start(REDIS_URL=proxy.url)[0]
+            for number in range(3):
+                run.send(f"long{number}", seconds=6.0)
+            run.load(groups=6, each=4, seconds=0.02)
+            began = time.monotonic()
+            run.drain()
+        assert time.monotonic() - began > 6.0
+        run.bit("slow")
+        verdict = run.verdict()
+        assert verdict.outcome is Outcome.VALID, verdict
+        assert verdict.extra_runs == 0
+        assert "lease." not in worker.text()
+    finally:
+        proxy.close()
