@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import structlog
 from dramatiq import Broker, Message
 from dramatiq.broker import Consumer
 from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError, SkipMessage
 
+from lockstep import logs
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
 from lockstep.envelope import current_encoder, encode
@@ -25,7 +25,7 @@ from lockstep.settings import Settings
 from lockstep.states import Verb
 from lockstep.store import Store
 
-log = structlog.get_logger("lockstep.broker")
+log = logs.get_logger("lockstep.broker")
 
 #: Options of a message that only decide how it is enqueued; they do not travel with it.
 _CONSUMED: Final = frozenset({"message_id", "delay"})

@@ -12,10 +12,9 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import structlog
 from dramatiq import Consumer, DecodeError, MessageProxy
 
-from lockstep import errorinfo, metrics
+from lockstep import errorinfo, logs, metrics
 from lockstep.capacity import Capacity
 from lockstep.claimed import ClaimedMessage
 from lockstep.envelope import decode
@@ -29,7 +28,7 @@ from lockstep.wakeup import BLOCK_SECONDS, WakeUp
 if TYPE_CHECKING:
     from lockstep.broker import LockstepBroker
 
-log = structlog.get_logger("lockstep.consumer")
+log = logs.get_logger("lockstep.consumer")
 
 #: Milliseconds that a message of an unknown actor is parked before it is tried again.
 PARK_MS = 2000

@@ -9,8 +9,7 @@ from collections import defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import structlog
-
+from lockstep import logs
 from lockstep.claimed import ClaimedMessage
 from lockstep.errors import RedisUnavailable
 from lockstep.keys import ShardKeys
@@ -18,7 +17,7 @@ from lockstep.keys import ShardKeys
 if TYPE_CHECKING:
     from lockstep.store import Store
 
-log = structlog.get_logger("lockstep.lease")
+log = logs.get_logger("lockstep.lease")
 
 
 class HeldMessages:

@@ -2,11 +2,13 @@
 
 Lockstep's own lines carry a stable ``event`` and named values; lines of the libraries come out in the
 same form, with their text as the event. Values bound with ``structlog.contextvars`` are on each line.
+
+Who uses Lockstep as a library, without ``configure``, gets its warnings where Python's logging sends them, and no more.
 """
 
 import logging
 import sys
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -15,6 +17,27 @@ from lockstep.settings import Settings
 
 #: Libraries whose every step would be a line at info.
 _QUIET: Final = ("httpx", "httpcore", "asyncio")
+
+#: What each of Lockstep's own lines passes through, before the handler that ``configure`` makes.
+_SHARED: Final[tuple[Processor, ...]] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+class Logger(structlog.stdlib.BoundLogger):
+    """Lines of one part of Lockstep, of which debug costs next to nothing while nobody asked for it."""
+
+    def debug(self, event: str | None = None, *args: Any, **values: Any) -> Any:
+        """A step of one message."""
+        return super().debug(event, *args, **values) if self._logger.isEnabledFor(logging.DEBUG) else None
+
+
+def get_logger(name: str) -> Logger:
+    """A logger of Lockstep's own: it obeys Python's logging, never structlog's defaults, which print every line."""
+    own = [structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
+    return Logger(logging.getLogger(name), processors=own, context={})
 
 
 class _CurrentStderr(logging.StreamHandler[TextIO]):
@@ -40,14 +63,8 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
       stream: Where the lines go; None: standard error.
     """
     level = logging.getLevelName(settings.log_level.upper())
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _instance(settings.instance_id),
-    ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
@@ -55,9 +72,10 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     handler = _CurrentStderr() if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _instance(settings.instance_id),
                 *_renderers(settings.log_format, colors=(stream or sys.stderr).isatty()),
             ],
         )

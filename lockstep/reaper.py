@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
-import structlog
-
+from lockstep import logs
 from lockstep.errors import RedisUnavailable
 from lockstep.records import Reaped
 from lockstep.store import Store
 
-log = structlog.get_logger("lockstep.reaper")
+log = logs.get_logger("lockstep.reaper")
 
 
 class Reaper:

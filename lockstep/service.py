@@ -4,9 +4,9 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-import structlog
+from lockstep import logs
 
-log = structlog.get_logger("lockstep.service")
+log = logs.get_logger("lockstep.service")
 
 #: Exit code of a process whose service died: something is wrong with it, start another.
 EXIT_BROKEN = 70

@@ -6,7 +6,6 @@ import threading
 import time
 from typing import Any, Final
 
-import structlog
 from dramatiq.middleware import Middleware, Shutdown
 
 from lockstep import logs
@@ -15,7 +14,7 @@ from lockstep.reaper import Reaper
 from lockstep.service import EXIT_BROKEN, Periodic, Service
 from lockstep.settings import Settings
 
-log = structlog.get_logger("lockstep.worker")
+log = logs.get_logger("lockstep.worker")
 
 #: Seconds between two looks whether the master lives.
 _WATCH_SECONDS: Final = 0.5

@@ -6,7 +6,9 @@ import structlog
 from dramatiq import Broker
 from dramatiq.middleware import Middleware
 
-log = structlog.get_logger("lockstep.message")
+from lockstep import logs
+
+log = logs.get_logger("lockstep.message")
 
 
 class LogContext(Middleware):

@@ -6,12 +6,11 @@ decision the message is retried. Dramatiq's option names keep their meaning.
 
 from typing import Any, Final
 
-import structlog
 from dramatiq import Retry
 from dramatiq.errors import RateLimitExceeded
 from dramatiq.middleware import Middleware, Shutdown
 
-from lockstep import errorinfo
+from lockstep import errorinfo, logs
 from lockstep.claimed import ClaimedMessage
 from lockstep.errors import InvalidMessage, LeaseLost, Permanent
 from lockstep.parsing import Backoff
@@ -20,7 +19,7 @@ from lockstep.results import StoreResults
 from lockstep.settings import Settings
 from lockstep.states import Verb
 
-log = structlog.get_logger("lockstep.message")
+log = logs.get_logger("lockstep.message")
 
 #: Milliseconds that a message waits which a rate limiter inside its actor refused.
 _LIMITED_MS: Final = 1000
