@@ -24,6 +24,7 @@ from lockstep.requests import MAX_DELAY_MS, check_arguments, check_group, check_
 from lockstep.settings import Settings
 from lockstep.states import Verb
 from lockstep.store import Store
+from lockstep.workqueue import WorkQueue
 
 log = logs.get_logger("lockstep.broker")
 
@@ -49,6 +50,9 @@ class LockstepBroker(Broker):
         self.settings = settings
         self.store = store or Store.connect(settings)
         self.held = HeldMessages()
+        self.work_queue = WorkQueue(
+            self.held
+        )  #: where a worker whose middleware has ``Lifecycle`` finds its work
         self.owner = f"{settings.instance_id}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.threads = settings.worker_concurrency
         self._stopping = threading.Event()

@@ -36,11 +36,11 @@ PARK_MS = 2000
 #: Seconds between two sendings of histogram counters.
 _SAMPLE_SECONDS = 1.0
 
-#: Seconds below which a message counts as taking no time, how long a turn then waits for others to end, and
-#: how many outcomes are enough not to wait.
-_SHORT = 0.002
-_LINGER_SECONDS = 0.0005
-_BATCH = 32
+#: Seconds that ready groups beyond this process's share are left to others.
+_SHARE_SECONDS = 0.002
+
+#: Seconds after which a message that no thread has started goes back, for a worker that has time.
+_GIVE_BACK_SECONDS = 0.5
 
 #: Seconds that closing waits for Redis; what is not settled by then runs again after its lease.
 _CLOSE_SECONDS = 5.0
@@ -66,10 +66,10 @@ class LockstepConsumer(Consumer):
         self._buffer: deque[ClaimedMessage] = deque()
         self._capacity = Capacity(threads)
         self._outgoing = 0  #: outcomes in the outbox
-        self._enough = 1  #: outcomes that are worth a turn
         self._held = 0  #: claimed and not yet in the outbox
         self._look = True  #: groups may be ready
         self._due_at = 0.0  #: time.monotonic() when something falls due; 0: nothing known
+        self._left_at = 0.0  #: time.monotonic() when ready groups were first left to others; 0: none are
         self._away_since = 0.0
         self._retry_delay = 0.0
         blocking = broker.store.new_blocking_link(BLOCK_SECONDS)
@@ -127,7 +127,7 @@ class LockstepConsumer(Consumer):
             self._bell.notify()
 
     def _on_token(self) -> bool:
-        if self._wanted() <= 0:
+        if self._wanted() <= 0 or self._left_at:
             return False
         self.ring()
         return True
@@ -139,10 +139,13 @@ class LockstepConsumer(Consumer):
         with self._bell:
             self._outbox[message.exchange].append(settlement)
             self._count(message, settlement)
-            self._held -= 1
+            self._hold(message.exchange, -1)
             self._outgoing += 1
-            if self._outgoing >= self._enough or not self._held:
-                self._bell.notify()
+            self._bell.notify()
+
+    def _hold(self, exchange: Exchange, change: int) -> None:
+        self._held += change
+        exchange.held += change
 
     def _count(self, message: ClaimedMessage, settlement: Settlement) -> None:
         now, lease = time.monotonic(), message.lease
@@ -177,19 +180,24 @@ class LockstepConsumer(Consumer):
                 if self._wanted() > 0:
                     self._wake_up.listen()
                 self._bell.wait(self._wait_seconds())
+        self._give_back()
+        with self._bell:
             if not self._something_to_do():
                 return
-            self._linger()
         self._move_samples()
         if not self._exchange_all(wanted=max(0, self._wanted())):
             self._broker.pause(self._retry_delay)
 
-    def _linger(self) -> None:
-        """While messages take next to no time, let those that run end first: one round trip then serves them all."""
-        if self._held and self._outgoing < _BATCH and self._capacity.average < _SHORT:
-            self._enough = _BATCH
-            self._bell.wait(_LINGER_SECONDS)
-            self._enough = 1
+    def _give_back(self) -> None:
+        """Put back what should have started long ago, or not at all, because the process stops."""
+        now = time.monotonic()
+        if self._broker.stopping:
+            self.requeue(self._broker.work_queue.take_back(self.queue_name, now))
+        elif now - self._sampled_at >= _SAMPLE_SECONDS and self._held > self._capacity.threads:
+            late = self._broker.work_queue.take_back(self.queue_name, now - _GIVE_BACK_SECONDS)
+            if late:
+                self._capacity.observe(now - late[0].claimed_at)  # or they would be claimed again at once
+                self.requeue(late)
 
     def _something_to_do(self) -> bool:
         if self._due_at and time.monotonic() >= self._due_at:
@@ -211,7 +219,8 @@ class LockstepConsumer(Consumer):
     def _exchange_all(self, *, wanted: int) -> bool:
         """One round trip with each shard; answers whether Redis answered all of them."""
         self._look = False
-        due_at = 0.0
+        due_at = left_at = 0.0
+        insist = bool(self._left_at) and time.monotonic() >= self._left_at + _SHARE_SECONDS
         for exchange in self._exchanges:
             try:
                 if exchange.pending:
@@ -220,18 +229,22 @@ class LockstepConsumer(Consumer):
                     continue
                 settlements, counters = self._take_outgoing(exchange)
                 want = max(0, min(wanted, self._wanted())) if wanted else 0
-                answer = exchange.request(settlements, counters, want)
+                answer = exchange.request(settlements, counters, want, -1 if insist else exchange.held)
                 claim = self._accept(exchange, answer)
             except RedisUnavailable as error:
                 self._on_away(error)
                 return False
             if claim is not None:
-                self._look = self._look or claim.more
+                if claim.shared:
+                    left_at = self._left_at or time.monotonic()
+                    due_at = left_at + _SHARE_SECONDS
+                else:
+                    self._look = self._look or claim.more
                 if claim.next_due_ms is not None:
                     at = time.monotonic() + claim.next_due_ms / 1000
                     due_at = min(due_at, at) if due_at else at
         if wanted:
-            self._due_at = due_at
+            self._due_at, self._left_at = due_at, left_at
         self._on_back()
         return True
 
@@ -250,7 +263,7 @@ class LockstepConsumer(Consumer):
         if claim is not None:
             deadline = answer.sent_at + self._settings.lease_seconds - self._broker.lease_margin
             with self._bell:
-                self._held += len(claim.leases)
+                self._hold(exchange, len(claim.leases))
             for lease in claim.leases:
                 self._take(exchange, lease, claim.now_ms, deadline)
         return claim
@@ -287,7 +300,7 @@ class LockstepConsumer(Consumer):
             reason=settlement.reason or "unknown_actor",
         )
         with self._bell:
-            self._held -= 1
+            self._hold(exchange, -1)
             self._outbox[exchange].append(settlement)
             self._outgoing += 1
             self._exact[metrics.attempt_field(lease.actor, outcome)] += 1

@@ -28,6 +28,7 @@ class Request:
     claim_number: str | None
     nonce: str
     wanted: int
+    held: int  #: leases held here already; -1: take more than a fair share
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Exchange:
         self._owner = owner
         self._meta = shard.prefix + "meta"
         self._pending: Request | None = None
+        self.held = 0  #: claimed here and not yet to be settled; kept by the consumer
 
     @property
     def pending(self) -> bool:
@@ -60,8 +62,12 @@ class Exchange:
         """The names under which the scripts remember this exchange's last answers."""
         return f"{self._link.session}.s", f"{self._link.session}.c"
 
-    def request(self, settlements: Sequence[Settlement], counters: Counter[str], wanted: int) -> Answer:
+    def request(
+        self, settlements: Sequence[Settlement], counters: Counter[str], wanted: int, held: int
+    ) -> Answer:
         """Settle, count, and claim up to ``wanted`` heads.
+
+        ``held`` leases are held here already, so that claimers share out evenly what is ready; -1: as if alone.
 
         Raises:
           RedisUnavailable: the request is kept: call ``resend`` until it answers.
@@ -71,7 +77,7 @@ class Exchange:
         if settlements or counters:
             settle = self._settle_arguments(settlements, counters, claims=wanted > 0)
         number = self._link.next_number() if wanted else None
-        self._pending = Request(settlements, settle, number, secrets.token_hex(8), wanted)
+        self._pending = Request(settlements, settle, number, secrets.token_hex(8), wanted, held)
         return self.resend()
 
     def resend(self) -> Answer:
@@ -103,7 +109,7 @@ class Exchange:
             hold = "0" if self._settings.redis_synced_writes else "1"
             arguments = (
                 *(self.sessions[1], request.claim_number, self._link.epoch, request.nonce),
-                *(request.wanted, self._settings.lease_ms, self._owner, hold),
+                *(request.wanted, self._settings.lease_ms, self._owner, hold, request.held),
             )
             calls.append((scripts.load("claim"), self._meta, arguments))
         return calls

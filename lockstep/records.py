@@ -57,6 +57,7 @@ class Claim:
     now_ms: int  #: server time
     leases: list[Lease]
     more: bool  #: other groups are ready
+    shared: bool  #: they are beyond the claimer's share: others may take them first
     next_due_ms: int | None  #: milliseconds from now until something falls due; None: nothing will
 
 

@@ -18,6 +18,9 @@ _COUNTED_MESSAGES = (
 )
 _COUNTED_GROUPS = (GroupState.READY, GroupState.LEASED, GroupState.BLOCKED)
 
+#: Of a claim: what is ready is beyond the claimer's share.
+_BEYOND_SHARE = 2
+
 
 def _pairs(flat: list[bytes | int]) -> dict[str, int]:
     return {bytes(key).decode(): int(value) for key, value in zip(flat[::2], flat[1::2], strict=True)}
@@ -119,4 +122,4 @@ def claim(reply: list[Any]) -> Claim:
     """The answer of ``claim``."""
     now, more, due = reply[:3]
     leases = [lease(one) for one in reply[3:]]
-    return Claim(now, leases, more == 1, None if due < 0 else due)
+    return Claim(now, leases, more > 0, more == _BEYOND_SHARE, None if due < 0 else due)

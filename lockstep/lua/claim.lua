@@ -2,8 +2,10 @@
 --          Repeatable: a resent call answers the same leases, as far as they still hold.
 -- KEYS:    1 meta of the shard
 -- ARGV:    1 session, 2 call number, 3 epoch (8 characters: this life of Redis), 4 nonce (16 characters),
---          5 heads wanted, 6 lease (ms), 7 owner, 8 '1' to hold off after a restart of Redis
--- Answers: now (ms); 1 when other groups are ready, else 0; ms until something falls due (-1: nothing);
+--          5 heads wanted, 6 lease (ms), 7 owner, 8 '1' to hold off after a restart of Redis,
+--          9 leases that the claimer holds here already (to take no more than its share); -1: more than its share
+-- Answers: now (ms); whether other groups are ready (0: no, 1: yes, 2: yes, beyond the claimer's share);
+--          ms until something falls due (-1: nothing);
 --          then for each lease: ref, token, id, actor, payload, sequence, failures, crashes, enqueued, parked
 -- States:  message waiting -> running; group ready -> leased; what is due: see includes/due.lua
 
@@ -15,7 +17,7 @@
 -- @include due
 
 local SESSION, NUMBER, EPOCH, NONCE, OWNER = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
-local WANTED, LEASE_MS = tonumber(ARGV[5]), tonumber(ARGV[6])
+local WANTED, LEASE_MS, HELD = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
 
 local meta = redis.call('HMGET', KEYS[1], 'fence', 'epoch', 'hold_until')
 
@@ -59,16 +61,25 @@ end
 
 promote_due(100)
 
-local refs = redis.call('LPOP', key('ready'), WANTED)
-if not refs then
+local ready = redis.call('LLEN', key('ready'))
+if ready == 0 then
     return {NOW, 0, next_due()}
 end
+
+-- Few groups are shared out evenly, or whoever comes first takes them all, again and again, while others idle.
+local share = WANTED
+if HELD >= 0 then
+    local claimers = math.max(1, redis.call('ZCARD', key('claimers')))
+    local groups = ready + redis.call('HLEN', key('leases'))
+    share = math.min(WANTED, math.max(0, math.ceil(groups / claimers) - HELD))
+end
+local refs = share > 0 and redis.call('LPOP', key('ready'), share) or {}
 
 local ids = {}
 for i, ref in ipairs(refs) do
     ids[i] = head_of(ref) or ''
 end
-local rows = redis.call('HMGET', key('messages'), unpack(ids))
+local rows = #ids > 0 and redis.call('HMGET', key('messages'), unpack(ids))
 
 -- A row that is no array is handed out as it is: the worker cannot decode it either, and dead-letters its bytes.
 local function read_claimed(id, ref, packed)
@@ -81,6 +92,7 @@ local function read_claimed(id, ref, packed)
     return row
 end
 
+local by_owner = held_by(OWNER)
 local fence = math.max(tonumber(meta[1] or 0), NOW_US - 1)
 local answer, leases, expiries, leased, passed = {NOW, 0, 0}, {}, {}, {}, {}
 for i, ref in ipairs(refs) do
@@ -89,7 +101,7 @@ for i, ref in ipairs(refs) do
         local token = EPOCH .. ':' .. string.format('%016.0f', fence) .. ':' .. NONCE
         answer[#answer + 1] = describe(ref, token, ids[i], read_claimed(ids[i], ref, rows[i]))
         leases[#leases + 1] = ref
-        leases[#leases + 1] = pack_lease(token, OWNER)
+        leases[#leases + 1] = token .. by_owner
         expiries[#expiries + 1] = NOW + LEASE_MS
         expiries[#expiries + 1] = ref
         leased[#leased + 1] = ref
@@ -106,8 +118,8 @@ end
 make_ready('RPUSH', passed)
 
 -- Pass the wake-up on when groups remain, take it back when none do.
-if redis.call('EXISTS', key('ready')) == 1 then
-    answer[2] = 1
+if ready > #refs or #passed > 0 then
+    answer[2] = share < WANTED and 2 or 1
     wake()
 else
     redis.call('DEL', key('wake'))

@@ -27,45 +27,47 @@ end
 local known = redis.call('HMGET', key('messages'), unpack(ids))
 
 -- Nothing can fail from here on but the memory limit, which refuses the first write.
-answer = {}
 local fresh, rows, ready, actors = {}, {}, {}, {}
-local sequence = tonumber(redis.call('HGET', KEYS[1], 'seq') or 0)
-local soonest
-for i = 1, count do
-    local id, ref, actor, payload, delay, blocks = unpack(ARGV, 6 * i - 2, 6 * i + 3)
+local sequence, soonest
+
+local function accept(i, id)
+    local ref, actor, payload, delay, blocks = unpack(ARGV, 6 * i - 1, 6 * i + 3)
+    sequence = sequence and sequence + 1 or redis.call('HINCRBY', KEYS[1], 'seq', 1)
+    actors[actor] = (actors[actor] or 0) + 1
+    rows[#rows + 1] = id
+    delay = tonumber(delay) or tonumber(string.sub(delay, 2)) - NOW
+    if delay > 0 then
+        local member = string.format('%016.0f', sequence) .. id
+        rows[#rows + 1] = new_row(ref, actor, payload, 0, blocks, member)
+        redis.call('ZADD', key('scheduled'), NOW + delay, member)
+        soonest = math.min(soonest or delay, delay)
+        return {0, 0, 'scheduled'}
+    end
+    rows[#rows + 1] = new_row(ref, actor, payload, sequence, blocks, '')
+    if append(ref, id) then
+        ready[#ready + 1] = ref
+    end
+    return {0, sequence, 'waiting'}
+end
+
+answer = {}
+for i, id in ipairs(ids) do
     if known[i] then
         local row = read_row(known[i])
-        answer[#answer + 1] = {1, row[ROW.SEQUENCE], state_of(id, row)}
+        answer[i] = {1, row[ROW.SEQUENCE], state_of(id, row)}
     elseif fresh[id] then
-        answer[#answer + 1] = {1, fresh[id][1], fresh[id][2]}
+        answer[i] = {1, fresh[id][2], fresh[id][3]}
     else
-        sequence = sequence + 1
-        if string.sub(delay, 1, 1) == '=' then
-            delay = tonumber(string.sub(delay, 2)) - NOW
-        end
-        delay = tonumber(delay)
-        if delay > 0 then
-            local member = string.format('%016.0f', sequence) .. id
-            rows[#rows + 1] = id
-            rows[#rows + 1] = new_row(ref, actor, payload, 0, blocks, member)
-            redis.call('ZADD', key('scheduled'), NOW + delay, member)
-            soonest = math.min(soonest or delay, delay)
-            fresh[id] = {0, 'scheduled'}
-        else
-            rows[#rows + 1] = id
-            rows[#rows + 1] = new_row(ref, actor, payload, sequence, blocks, '')
-            if append(ref, id) then
-                ready[#ready + 1] = ref
-            end
-            fresh[id] = {sequence, 'waiting'}
-        end
-        actors[actor] = (actors[actor] or 0) + 1
-        answer[#answer + 1] = {0, fresh[id][1], fresh[id][2]}
+        answer[i] = accept(i, id)
+        fresh[id] = answer[i]
     end
 end
 
-if #rows > 0 then
-    redis.call('HSET', KEYS[1], 'seq', string.format('%.0f', sequence))
+local accepted = #rows / 2
+if accepted > 0 then
+    if accepted > 1 then
+        redis.call('HINCRBY', KEYS[1], 'seq', accepted - 1)
+    end
     redis.call('HSET', key('messages'), unpack(rows))
     make_ready('RPUSH', ready)
     -- An idle consumer sleeps until the next thing it knows to be due: tell it of anything nearer.
@@ -73,10 +75,10 @@ if #rows > 0 then
         wake()
     end
 end
-for actor, accepted in pairs(actors) do
-    redis.call('HINCRBY', key('stats'), 'enqueued|' .. actor, accepted)
+for actor, number in pairs(actors) do
+    redis.call('HINCRBY', key('stats'), 'enqueued|' .. actor, number)
 end
-if #rows < 2 * count then
-    redis.call('HINCRBY', key('stats'), 'deduplicated', count - #rows / 2)
+if accepted < count then
+    redis.call('HINCRBY', key('stats'), 'deduplicated', count - accepted)
 end
 return remember(ARGV[1], ARGV[2], answer)

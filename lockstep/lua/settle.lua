@@ -38,6 +38,7 @@ while ARGV[place] do
     place = place + 4 + EXTRA[verb]
 end
 
+local ENDED = cmsgpack.pack(NOW)
 local ready_first, ready_last, ended, finished, done, results = {}, {}, {}, {}, {}, {}
 
 local function complete(ref, id, packed)
@@ -47,7 +48,7 @@ local function complete(ref, id, packed)
     ended[#ended + 1] = ref
     finished[#finished + 1] = id
     done[#done + 1] = id
-    done[#done + 1] = packed .. cmsgpack.pack(NOW)
+    done[#done + 1] = packed .. ENDED
 end
 
 local function back_off(ref, delay)

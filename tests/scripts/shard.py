@@ -103,9 +103,10 @@ class Shard:
         epoch: str = EPOCH,
         nonce: str = NONCE,
         hold: str = "1",
+        held: int = -1,
     ) -> Claim:
-        """Claim as the worker ``w``."""
-        call = (session, number or self.number(), epoch, nonce, wanted, LEASE_MS, "w", hold)
+        """Claim as the worker ``w``; ``held``: what it holds already, where it may take no more than its share."""
+        call = (session, number or self.number(), epoch, nonce, wanted, LEASE_MS, "w", hold, held)
         return replies.claim(self.run("claim", *call))
 
     def lease(self) -> Lease:

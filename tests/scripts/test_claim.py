@@ -56,6 +56,30 @@ def test_what_a_claim_leaves_is_passed_on_with_the_wake_up(shard: Shard) -> None
     assert shard.snapshot()["wake"] == ["1"]
 
 
+def test_few_groups_are_shared_out_evenly(shard: Shard) -> None:
+    shard.enqueue(*(message(str(number), f"g{number}") for number in range(5)))
+    for claimer in ("a", "b"):
+        shard.reap(claimer=claimer)
+    first = shard.claim(10, held=0)
+    assert [lease.id for lease in first.leases] == ["0", "1", "2"]
+    assert (first.more, first.shared) == (True, True)
+    beyond = shard.claim(10, held=3)
+    assert (beyond.leases, beyond.more, beyond.shared) == ([], True, True)
+    assert shard.snapshot()["wake"] == ["1"]
+    second = shard.claim(10, session="other", held=0)
+    assert [lease.id for lease in second.leases] == ["3", "4"]
+    assert (second.more, second.shared) == (False, False)
+
+
+def test_whoever_insists_or_is_alone_takes_more_than_its_share(shard: Shard) -> None:
+    shard.enqueue(*(message(str(number), f"g{number}") for number in range(4)))
+    shard.reap(claimer="a")
+    assert len(shard.claim(2, held=0).leases) == 2
+    shard.reap(claimer="b")
+    assert shard.claim(10, held=2).leases == []
+    assert len(shard.claim(10, held=-1).leases) == 2
+
+
 def test_fences_rise_across_claims(shard: Shard) -> None:
     fences = []
     for number in range(5):

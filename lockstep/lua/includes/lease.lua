@@ -3,8 +3,9 @@
 
 local TOKEN_LENGTH = 8 + 1 + 16 + 1 + 16
 
-local function pack_lease(token, owner)
-    return token .. cmsgpack.pack({owner, NOW})
+-- What follows the token in a lease that `owner` takes now.
+local function held_by(owner)
+    return cmsgpack.pack({owner, NOW})
 end
 
 local function read_lease(packed)
