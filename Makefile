@@ -1,7 +1,7 @@
 # What people type. Everything happens in .venv; pip takes its index and certificates from the environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint bench clean
+.PHONY: help run test check format lint bench soak clean
 
 SYSTEM_PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 -V >/dev/null 2>&1 && echo python3.11 || echo python3)
 VENV := .venv
@@ -33,6 +33,9 @@ lint: $(INSTALLED_TEST) ## Check format, style and types
 
 bench: $(INSTALLED) ## Measure beside plain Dramatiq (ARGS="--quick")
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(INSTALLED_TEST) ## Break workers and Redis at random for ten minutes (SOAK_SECONDS=90)
+	$(BIN)/python -m pytest -s -o tmp_path_retention_policy=failed tests/soak $(ARGS)
 
 clean: ## Remove what was installed and cached; data/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

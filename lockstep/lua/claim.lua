@@ -47,8 +47,10 @@ local function answer_again(refs)
         local packed = redis.call('HGET', key('leases'), ref)
         if packed and string.sub(packed, TOKEN_LENGTH - 15, TOKEN_LENGTH) == NONCE then
             local id = head_of(ref)
-            local row = cmsgpack.unpack(redis.call('HGET', key('messages'), id))
-            answer[#answer + 1] = describe(ref, string.sub(packed, 1, TOKEN_LENGTH), id, row)
+            local row = fetch_row(id)
+            if row then
+                answer[#answer + 1] = describe(ref, string.sub(packed, 1, TOKEN_LENGTH), id, row)
+            end
         end
     end
     return answer

@@ -112,6 +112,16 @@ def test_a_resent_claim_answers_the_same_leases_and_takes_no_more(shard: Shard) 
     assert shard.changes(before) == {}
 
 
+def test_a_late_copy_of_an_earlier_claim_takes_nothing(shard: Shard) -> None:
+    shard.enqueue(message("1"), message("2"))
+    assert len(shard.claim(number="9").leases) == 1
+    assert len(shard.claim(number="10").leases) == 1
+    shard.enqueue(message("later"))
+    before = shard.snapshot()
+    assert shard.claim(number="9").leases == []
+    assert shard.changes(before) == {}
+
+
 def test_a_resent_claim_does_not_answer_leases_that_ended(shard: Shard) -> None:
     shard.enqueue(message("1"), message("2"))
     first = shard.claim(2, number="9")

@@ -69,6 +69,15 @@ def test_an_id_twice_in_a_batch_is_accepted_once(shard: Shard) -> None:
     assert state["stats"] == {"enqueued|act": "2", "deduplicated": "2"}
 
 
+def test_a_late_copy_of_an_earlier_call_does_nothing(shard: Shard) -> None:
+    shard.enqueue(message("1"), number="7")
+    shard.settle(settlement(shard.lease(), Verb.COMPLETE), keep=0)  # its id is known no more
+    shard.enqueue(message("2"), number="8")
+    before = shard.snapshot()
+    assert shard.enqueue(message("1"), number="7") == []
+    assert shard.changes(before) == {}
+
+
 def test_a_resent_call_answers_as_before_and_changes_nothing(shard: Shard) -> None:
     first = shard.enqueue(message("1", "a"), number="7")
     shard.lease()

@@ -164,6 +164,7 @@ class FaultRun:
     def drain(self, timeout: float = 20.0) -> None:
         """Wait until nothing is left to do, then record where everything is."""
         wait_for("everything is drained", lambda: self.unfinished() == 0, timeout)
+        drained = time.monotonic_ns()  # to look at every message takes its time, too
         for message_id in self.sent:
             record = self.record_of(message_id)
             error = next((str(one.error["message"]) for one in record.attempts[::-1] if one.error), "")
@@ -177,7 +178,7 @@ class FaultRun:
                 error=error,
             )
         done = self.store.counts(QUEUE).messages[MessageState.DONE]
-        self.recorder.record(Kind.DRAINED, completed=done)
+        self.recorder.record(Kind.DRAINED, at=drained, completed=done)
 
     def verdict(self, **bounds: float) -> Verdict:
         """What the checker says about everything so far, with the usual bounds or others."""

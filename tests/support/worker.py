@@ -22,6 +22,8 @@ class Worker:
 
     def __init__(self, directory: Path, environment: Mapping[str, str], module: str, number: int) -> None:
         self.log = directory / f"worker-{number}.log"
+        self._history = steps.history_of(directory)
+        self._before = self._history.stat().st_size  # its boot comes later: a long history is not read again
         command = [sys.executable, "-m", "dramatiq", module, "-p", "1", "-t", str(THREADS), "--skip-logging"]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -33,7 +35,6 @@ class Worker:
                 start_new_session=True,
                 preexec_fn=dies_with_me() if sys.platform == "linux" else None,  # noqa: PLW1509
             )
-        self._history = steps.history_of(directory)
         self.child = 0
 
     @property
@@ -52,7 +53,7 @@ class Worker:
 
     def _booted(self) -> int:
         assert self.process.poll() is None, self.text()
-        boots = [event for event in read(self._history) if event.event is Kind.BOOT]
+        boots = [event for event in read(self._history, self._before) if event.event is Kind.BOOT]
         return next((event.pid for event in boots if event.pids[0] == self.master), 0)
 
     def signal(self, signum: int, *pids: int) -> None:
