@@ -66,6 +66,25 @@ def test_sigterm_under_load_twice_loses_nothing(run):
     assert verdict.extra_runs == 0
 
 
+def test_sigterm_with_an_actor_longer_than_the_grace_uses_no_attempt(run):
+    worker = run.start(WORKER_SHUTDOWN_TIMEOUT="1")[0]
+    long = run.send("g", seconds=4.0)
+    behind = run.send("g")
+    run.wait_started(long)
+    with run.fault(FaultKind.STOP, "stop", worker.child):
+        worker.signal(signal.SIGTERM, worker.master)
+        assert worker.wait_gone() == 0, worker.text()
+    (end,) = run.events(Kind.END, long)
+    assert end.outcome == Ending.INTERRUPTED
+    run.start()
+    run.drain()
+    verdict = run.verdict()
+    assert verdict.outcome is Outcome.VALID, verdict
+    assert [event.attempt for event in run.events(Kind.START, long)] == [1, 1]
+    assert [attempt.outcome for attempt in run.record_of(long).attempts] == ["released", "done"]
+    assert len(run.events(Kind.START, behind)) == 1
+
+
 def test_zombie_changes_nothing(run):
     zombie = run.start()[0]
     first = run.send("g", seconds=1.0)

@@ -53,3 +53,14 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
     assert links
     assert [link for link in links if not Path(link).exists()] == []
+
+
+def test_docs_list_every_fault_test() -> None:
+    documented = re.findall(r"\| `(test_\w+)` \|$", Path("docs/faults.md").read_text(), re.MULTILINE)
+    defined = [
+        name
+        for file in Path("tests/faults").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+    ]
+
+    assert sorted(documented) == sorted(defined)
