@@ -83,14 +83,13 @@ for i, ref in ipairs(refs) do
 end
 local rows = #ids > 0 and redis.call('HMGET', key('messages'), unpack(ids))
 
--- A row that is no array is handed out as it is: the worker cannot decode it either, and dead-letters its bytes.
+-- Bytes that are no row are handed out as they are: the worker cannot decode them either, and dead-letters them.
 local function read_claimed(id, ref, packed)
-    local intact, row = pcall(cmsgpack.unpack, packed)
-    if intact and type(row) == 'table' and row[ROW.ENQUEUED] then
-        return row
+    local row = unpack_row(packed)
+    if not row then
+        row = {ref, '', packed, 0, NOW}
+        write_row(id, row)
     end
-    row = {ref, '', packed, 0, NOW}
-    write_row(id, row)
     return row
 end
 

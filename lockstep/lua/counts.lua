@@ -19,9 +19,8 @@ local waiting = redis.call('HLEN', key('messages')) - leased - scheduled - backo
 local age = -1
 local oldest = redis.call('LINDEX', key('ready'), 0)
 local packed = oldest and redis.call('HGET', key('messages'), head_of(oldest) or '')
--- A row that is no row has no age; the next claim hands it out as it is.
-local intact, row = pcall(cmsgpack.unpack, packed)
-if intact and type(row) == 'table' and row[ROW.ENQUEUED] then
+local row = packed and unpack_row(packed)
+if row then -- bytes that are no row have no age; the next claim hands them out as they are
     age = NOW - row[ROW.ENQUEUED]
 end
 

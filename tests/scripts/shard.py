@@ -21,6 +21,9 @@ HOUR = 3_600_000
 
 State = dict[str, Any]
 
+#: Bytes that are no row of a message.
+GARBAGE = [b"\xc1", b"", b"\x01", b"\x93\x01", b"\x81\xa1a\x01", b"\xc0", b"\x90"]
+
 
 class Near:
     """Equal to every time within five seconds of it."""

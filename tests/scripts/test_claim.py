@@ -3,7 +3,7 @@
 import pytest
 
 from lockstep.states import Verb
-from tests.scripts.shard import EPOCH, HOUR, LEASE_MS, NONCE, Shard, message, row, settlement
+from tests.scripts.shard import EPOCH, GARBAGE, HOUR, LEASE_MS, NONCE, Shard, message, row, settlement
 
 
 def test_at_most_one_of_a_group_is_leased(shard: Shard) -> None:
@@ -210,9 +210,6 @@ def test_scheduled_messages_join_in_the_order_of_their_times_then_of_acceptance(
         shard.redis.zadd(shard.key("scheduled"), {"000000000000000" + member: score for member in members})
     assert shard.lease().id == "x"
     assert shard.snapshot()["group:g:a"] == ["x", "z", "y"]
-
-
-GARBAGE = [b"\xc1", b"", b"\x01", b"\x93\x01", b"\x81\xa1a\x01", b"\xc0", b"\x90"]
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)

@@ -7,7 +7,7 @@ import pytest
 from lockstep import replies
 from lockstep.records import Attempt, MessageRecord, QueueCounts
 from lockstep.states import GroupState, MessageState, Verb
-from tests.scripts.shard import HOUR, LEASE_MS, Shard, message, settlement
+from tests.scripts.shard import GARBAGE, HOUR, LEASE_MS, Shard, message, settlement
 
 
 def inspect(shard: Shard, id_: str, limit: int = 1000) -> MessageRecord:
@@ -126,3 +126,12 @@ def test_the_age_is_that_of_the_first_that_is_ready(shard: Shard) -> None:
     age = counts(shard).oldest_ms
     assert age is not None
     assert LEASE_MS <= age < LEASE_MS + 5000
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_a_row_that_is_garbage_can_be_looked_at_and_is_known(shard: Shard, garbage: bytes) -> None:
+    shard.enqueue(message("1", "a"))
+    shard.redis.hset(shard.key("messages"), "1", garbage)
+    record = inspect(shard, "1")
+    assert (record.state, record.group, record.actor, record.payload) == ("waiting", None, "", garbage)
+    assert shard.enqueue(message("1", "a")) == [(1, 0, "waiting")]

@@ -12,9 +12,9 @@ local function promote_due(limit)
     for _, member in ipairs(scheduled) do
         local id = string.sub(member, 17)
         local packed = redis.call('HGET', key('messages'), id)
-        local intact, row = pcall(read_row, packed)
+        local row = packed and unpack_row(packed)
         redis.call('ZREM', key('scheduled'), member)
-        if intact and row[ROW.ENQUEUED] then
+        if row then
             row[ROW.SEQUENCE] = redis.call('HINCRBY', KEYS[1], 'seq', 1)
             row[ROW.MEMBER] = ''
             write_row(id, row)

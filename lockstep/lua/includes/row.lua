@@ -23,8 +23,18 @@ local ROW = {
 -- Attempts that a row remembers: a message that fails for ever must not grow for ever.
 local HISTORY_LIMIT = 20
 
+-- The elements that are there; nil for bytes that are no row.
+local function unpack_row(packed)
+    local intact, row = pcall(cmsgpack.unpack, packed)
+    if intact and type(row) == 'table' and row[ROW.ENQUEUED] then
+        return row
+    end
+    return nil
+end
+
+-- All elements. Bytes that are no row are the payload of one that names no group.
 local function read_row(packed)
-    local row = cmsgpack.unpack(packed)
+    local row = unpack_row(packed) or {'', '', packed, 0, 0}
     for place = ROW.FAILURES, ROW.PARKED do
         row[place] = row[place] or 0
     end
