@@ -12,6 +12,7 @@ from typing import Any, Final
 from dramatiq import Broker, Message
 from dramatiq.broker import Consumer
 from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError, SkipMessage
+from dramatiq.threading import Interrupt
 
 from lockstep import logs
 from lockstep.claimed import ClaimedMessage
@@ -212,11 +213,21 @@ class LockstepBroker(Broker):
         """Whether this process claims nothing any more."""
         return self._stopping.is_set()
 
+    def start_claiming(self) -> None:
+        """Claim, until ``stop_claiming``."""
+        self._stopping.clear()
+
     def stop_claiming(self) -> None:
         """Claim nothing from now on; what has not started goes back to its place."""
         self._stopping.set()
         for consumer in self._consumers:
             consumer.ring()
+
+    def ring_crowded(self) -> None:
+        """A thread is free: whoever waits for one looks again."""
+        for consumer in self._consumers:
+            if consumer.crowded:
+                consumer.ring()
 
     def leave(self) -> None:
         """This process claims nothing any more: after a restart of Redis nobody needs to wait for it."""
@@ -268,7 +279,7 @@ class LockstepBroker(Broker):
         for hook in self._hooks.get(name) or self._find_hooks(name):
             try:
                 hook(self, *args, **kwargs)
-            except Exception as error:
+            except (Exception, Interrupt) as error:  # an interrupt would end Dramatiq's thread
                 self._on_hook_error(name, error, args)
 
     def _find_hooks(self, name: str) -> list[Callable[..., None]]:
@@ -277,7 +288,7 @@ class LockstepBroker(Broker):
         self._hooks[name] = hooks
         return hooks
 
-    def _on_hook_error(self, name: str, error: Exception, args: tuple[Any, ...]) -> None:
+    def _on_hook_error(self, name: str, error: BaseException, args: tuple[Any, ...]) -> None:
         log.critical("middleware.failed", hook=name, exc_info=True)
         for argument in args:
             if isinstance(argument, ClaimedMessage):

@@ -12,6 +12,9 @@ _AHEAD: Final = 0.02
 #: Messages for each thread, at most.
 _DEPTH: Final = 8
 
+#: Messages for each process, at most: a script takes no longer lists of arguments.
+_MOST: Final = 1000
+
 
 class Capacity:
     """A moving average of how long messages take, turned into a number of messages to hold."""
@@ -29,4 +32,4 @@ class Capacity:
     def limit(self) -> int:
         """Messages to hold, running ones included."""
         depth = min(_DEPTH, max(1, int(_AHEAD / max(self.average, 1e-6))))
-        return self.threads * depth
+        return min(_MOST, self.threads * depth)

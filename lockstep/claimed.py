@@ -42,7 +42,9 @@ class ClaimedMessage(MessageProxy):
         self.started_at = 0.0  #: ``time.monotonic()``; 0: it has not started
         self.settlement: Settlement | None = None
         self.result: tuple[bytes, int] | None = None  #: encoded, and its time to live in milliseconds
-        self.hook_error: Exception | None = None  #: a middleware hook raised: the attempt counts as failed
+        self.hook_error: BaseException | None = (
+            None  #: a middleware hook raised: the attempt counts as failed
+        )
         self.lost = False  #: the lease ended without us
         self.stopped = False  #: the process stops: the actor was interrupted
         self._thread: int | None = None
@@ -79,10 +81,12 @@ class ClaimedMessage(MessageProxy):
 
     # An interrupt may only ever hit the thread while it runs this very message.
 
-    def enter_thread(self) -> None:
-        """This thread begins to run the actor."""
-        self.started_at = time.monotonic()
-        self._thread = threading.get_ident()
+    def enter_thread(self) -> bool:
+        """This thread begins to run the actor, unless the lease has ended; answers whether it does."""
+        with self._guard:
+            self.started_at = time.monotonic()
+            self._thread = threading.get_ident() if self.holds() else None
+            return self._thread is not None
 
     def leave_thread(self) -> None:
         """This thread has ended the actor: interrupts come too late from here on."""

@@ -70,6 +70,7 @@ class LockstepConsumer(Consumer):
         self._look = True  #: groups may be ready
         self._due_at = 0.0  #: time.monotonic() when something falls due; 0: nothing known
         self._left_at = 0.0  #: time.monotonic() when ready groups were first left to others; 0: none are
+        self._crowded = False  #: other queues keep the threads so busy that messages of this one went back
         self._away_since = 0.0
         self._retry_delay = 0.0
         blocking = broker.store.new_blocking_link(BLOCK_SECONDS)
@@ -107,11 +108,11 @@ class LockstepConsumer(Consumer):
     def close(self) -> None:
         """Settle what is left and leave; if Redis stays away, the leases end by themselves."""
         self._wake_up.close()
-        self.requeue(list(self._buffer))
-        self._buffer.clear()
         self._move_samples(force=True)
         deadline = time.monotonic() + _CLOSE_SECONDS
-        while self._has_outgoing() and time.monotonic() < deadline:
+        while (self._buffer or self._has_outgoing()) and time.monotonic() < deadline:
+            self.requeue(list(self._buffer))  # a claim whose answer was lost may fill it again
+            self._buffer.clear()
             if not self._exchange_all(wanted=0):
                 time.sleep(0.1)
         self.leave()
@@ -125,6 +126,11 @@ class LockstepConsumer(Consumer):
         with self._bell:
             self._look = True
             self._bell.notify()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether this consumer claims nothing until a thread is free."""
+        return self._crowded
 
     def _on_token(self) -> bool:
         if self._wanted() <= 0 or self._left_at:
@@ -142,6 +148,7 @@ class LockstepConsumer(Consumer):
             self._hold(message.exchange, -1)
             self._outgoing += 1
             self._bell.notify()
+        self._broker.ring_crowded()
 
     def _hold(self, exchange: Exchange, change: int) -> None:
         self._held += change
@@ -169,7 +176,9 @@ class LockstepConsumer(Consumer):
     # -- one turn -----------------------------------------------------------------------------------------------
 
     def _wanted(self) -> int:
-        return 0 if self._broker.stopping else self._capacity.limit - self._held
+        if self._broker.stopping or self._crowded:
+            return 0
+        return self._capacity.limit - self._held
 
     def _has_outgoing(self) -> bool:
         return any(self._outbox.values()) or any(e.pending for e in self._exchanges) or bool(self._exact)
@@ -181,6 +190,7 @@ class LockstepConsumer(Consumer):
                     self._wake_up.listen()
                 self._bell.wait(self._wait_seconds())
         self._give_back()
+        self._crowded = self._crowded and len(self._broker.held) >= self._capacity.threads
         with self._bell:
             if not self._something_to_do():
                 return
@@ -193,10 +203,12 @@ class LockstepConsumer(Consumer):
         now = time.monotonic()
         if self._broker.stopping:
             self.requeue(self._broker.work_queue.take_back(self.queue_name, now))
-        elif now - self._sampled_at >= _SAMPLE_SECONDS and self._held > self._capacity.threads:
+        elif now - self._sampled_at >= _SAMPLE_SECONDS and len(self._broker.held) > self._capacity.threads:
             late = self._broker.work_queue.take_back(self.queue_name, now - _GIVE_BACK_SECONDS)
             if late:
-                self._capacity.observe(now - late[0].claimed_at)  # or they would be claimed again at once
+                # Or they would be claimed again at once.
+                self._capacity.observe(now - late[0].claimed_at)
+                self._crowded = True
                 self.requeue(late)
 
     def _something_to_do(self) -> bool:
@@ -237,12 +249,11 @@ class LockstepConsumer(Consumer):
             if claim is not None:
                 if claim.shared:
                     left_at = self._left_at or time.monotonic()
-                    due_at = left_at + _SHARE_SECONDS
+                    due_at = _sooner(due_at, left_at + _SHARE_SECONDS)
                 else:
                     self._look = self._look or claim.more
                 if claim.next_due_ms is not None:
-                    at = time.monotonic() + claim.next_due_ms / 1000
-                    due_at = min(due_at, at) if due_at else at
+                    due_at = _sooner(due_at, time.monotonic() + claim.next_due_ms / 1000)
         if wanted:
             self._due_at, self._left_at = due_at, left_at
         self._on_back()
@@ -277,7 +288,9 @@ class LockstepConsumer(Consumer):
             )
             return
         claimed = ClaimedMessage(message, lease, exchange, deadline, now_ms)
-        claimed.queue_name = self.queue_name  # whatever the payload says
+        # Whatever the payload says; Dramatiq would keep what has an eta in its memory.
+        claimed.queue_name = self.queue_name
+        claimed.options.pop("eta", None)
         if message.actor_name in self._broker.actors:
             self._broker.held.add(claimed)
             self._buffer.append(claimed)
@@ -331,3 +344,8 @@ class LockstepConsumer(Consumer):
                 self._broker.store.leave(exchange.shard, self._broker.owner, exchange.sessions)
             except RedisUnavailable:
                 return  # the next life of Redis waits for us one lease longer than it must
+
+
+def _sooner(one: float, other: float) -> float:
+    """The earlier of two times, of which 0 is none."""
+    return min(one, other) if one else other

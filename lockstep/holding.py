@@ -34,6 +34,9 @@ class HeldMessages:
         """A lease is about to be settled."""
         self._held.pop(message.lease.token, None)
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def all(self) -> list[ClaimedMessage]:
         """The held messages now."""
         return list(self._held.values())

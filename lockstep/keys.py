@@ -7,7 +7,7 @@ stands at the end of a key, so nothing in it is special.
 =============  ======  ==================================================================
 key            type    what is in it
 =============  ======  ==================================================================
-meta           hash    seq, fence, epoch, hold_until (ms), reaped_at (ms)
+meta           hash    seq, fence, epoch, hold_since, hold_until, reaped_at, latest, amnesty (ms)
 messages       hash    message id -> row (see ``lua/includes/row.lua``)
 group:g:GROUP  list    ids of a group's unfinished messages, its head first
 ready          list    refs of groups whose head may be claimed

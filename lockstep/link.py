@@ -166,17 +166,17 @@ class Link:
         if any(isinstance(reply, NoScriptError) for reply in replies):
             # The server forgot its scripts (restart, failover, SCRIPT FLUSH). Those of this call that did run
             # answer from their session when they are sent again.
-            for script, _, _ in calls:
-                connection.send_command("SCRIPT LOAD", script.text)
-                connection.read_response()
-            replies = self._exchange(connection, calls)
+            replies = self._exchange(connection, calls, whole=True)
         for (script, _, _), reply in zip(calls, replies, strict=True):
             if isinstance(reply, Exception):
                 raise self._translated(reply, script.name) from reply
         return replies
 
-    def _exchange(self, connection: Connection, calls: list[Call]) -> list[Any]:
-        commands = [("EVALSHA", script.sha, 1, meta, *arguments) for script, meta, arguments in calls]
+    def _exchange(self, connection: Connection, calls: list[Call], *, whole: bool = False) -> list[Any]:
+        commands = [
+            (*(("EVAL", script.text) if whole else ("EVALSHA", script.sha)), 1, meta, *arguments)
+            for script, meta, arguments in calls
+        ]
         connection.send_packed_command(connection.pack_commands(commands))
         replies = []
         for _ in calls:
@@ -205,7 +205,7 @@ class Link:
         # An error inside a script wraps the word that says what it was.
         if isinstance(error, OutOfMemoryError) or any(word in text for word in _PASSING):
             return unavailable(error)
-        if isinstance(error, ReadOnlyError):
+        if isinstance(error, ReadOnlyError) or "READONLY " in text:
             self.disconnect()  # after a failover another server may answer under this address
             return unavailable(error)
         return ScriptFailed(script, text)

@@ -84,6 +84,7 @@ class Reaped:
     dead: list[str]  #: ids whose worker died with them too often
     extended: int  #: expired leases that were extended because nobody could renew them
     due: int  #: messages and groups whose time came
+    new: bool = False  #: the claimer was not known: it is new, or Redis lost its data
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ def lease(reply: list[Any]) -> Lease:
 
 def reaped(reply: list[Any]) -> Reaped:
     """The answer of ``reap``."""
-    extended, due, retried, dead = reply
-    return Reaped([i.decode() for i in retried], [i.decode() for i in dead], extended, due)
+    extended, due, retried, dead, new = reply
+    return Reaped([i.decode() for i in retried], [i.decode() for i in dead], extended, due, new == 1)
 
 
 def _attempt(reply: list[Any]) -> Attempt:

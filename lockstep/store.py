@@ -69,8 +69,11 @@ class Store:
     def declare(self, queue_name: str) -> None:
         """Note that a queue exists, once for each process, so that it can be listed."""
         if queue_name not in self._known_queues:
-            self._command("SADD", queues_key(self.settings.queue_namespace), queue_name)
+            self._list_queue(queue_name)
             self._known_queues.add(queue_name)
+
+    def _list_queue(self, queue_name: str) -> None:
+        self._command("SADD", queues_key(self.settings.queue_namespace), queue_name)
 
     def enqueue(self, queue_name: str, messages: Sequence[NewMessage]) -> list[Accepted]:
         """Accept messages in their order; all or none of those that share a shard.
@@ -111,7 +114,10 @@ class Store:
         gap_ms = int(max(settings.lease_ms / 3, settings.reap_seconds * 2500))
         age_ms = int(settings.retention_done_age * 1000)
         arguments = [claimer, settings.lease_ms, gap_ms, settings.max_crashes, REAP_BATCH, age_ms]
-        return replies.reaped(self._call("reap", shard, arguments))
+        reaped = replies.reaped(self._call("reap", shard, arguments))
+        if reaped.new:  # a queue is listed again soon after Redis lost its data: its workers come back first
+            self._list_queue(shard.queue)
+        return reaped
 
     def leave(self, shard: ShardKeys, claimer: str, sessions: Sequence[str]) -> None:
         """Say that a claimer stopped in order and holds nothing."""

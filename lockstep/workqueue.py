@@ -35,7 +35,7 @@ class WorkQueue(SimpleQueue[Any]):
     @property
     def unfinished_tasks(self) -> int:
         """Messages that this process holds."""
-        return len(self._held.all())
+        return len(self._held)
 
     def task_done(self) -> None:
         """Nothing: a message is done when its lease is settled."""

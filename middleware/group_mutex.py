@@ -33,10 +33,10 @@ class GroupMutex(Middleware):
         if not isinstance(message, ClaimedMessage):
             raise SkipMessage("the message was not claimed")
         # If the process dies here, the lease ends and the message is next in its group.
-        if broker.stopping or not message.holds() or not self._announce(broker, message):
+        may_start = not broker.stopping and message.holds() and self._announce(broker, message)
+        if not may_start or not message.enter_thread():
             message.settle(Verb.RELEASE)
             raise SkipMessage("not started: the lease does not hold, or the process stops")
-        message.enter_thread()
 
     def after_process_message(
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None

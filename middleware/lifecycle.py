@@ -41,6 +41,7 @@ class Lifecycle(Middleware):
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Before anything is claimed: be known as a claimer, and renew from the first lease on."""
+        broker.start_claiming()
         worker.work_queue = broker.work_queue
         renewer = Renewer(broker.store, broker.held, margin=broker.lease_margin)
         whitelist = worker.consumer_whitelist

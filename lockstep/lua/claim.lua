@@ -2,7 +2,7 @@
 --          Repeatable: a resent call answers the same leases, as far as they still hold.
 -- KEYS:    1 meta of the shard
 -- ARGV:    1 session, 2 call number, 3 epoch (8 characters: this life of Redis), 4 nonce (16 characters),
---          5 heads wanted, 6 lease (ms), 7 owner, 8 '1' to hold off after a restart of Redis,
+--          5 heads wanted (at most 1,000), 6 lease (ms), 7 owner, 8 '1' to hold off after a restart of Redis,
 --          9 leases that the claimer holds here already (to take no more than its share); -1: more than its share
 -- Answers: now (ms); whether other groups are ready (0: no, 1: yes, 2: yes, beyond the claimer's share);
 --          ms until something falls due (-1: nothing);
@@ -19,17 +19,17 @@
 local SESSION, NUMBER, EPOCH, NONCE, OWNER = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 local WANTED, LEASE_MS, HELD = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
 
-local meta = redis.call('HMGET', KEYS[1], 'fence', 'epoch', 'hold_until')
+local meta = redis.call('HMGET', KEYS[1], 'fence', 'epoch', 'hold_until', 'hold_since')
 
 -- Redis began a new life and may have lost its tail: a holder of the former life that this one does not know
--- may still run. Nobody claims until its lease has ended or its renewal was refused.
-local hold_until = tonumber(meta[3] or 0)
+-- may still run. Nobody claims until its lease has ended or its renewal was refused, or the clock stepped back.
+local hold_until = NOW >= tonumber(meta[4] or 0) and tonumber(meta[3] or 0) or 0
 if meta[2] ~= EPOCH then
     write_though_full()
     redis.call('HSET', KEYS[1], 'epoch', EPOCH)
     if meta[2] and ARGV[8] == '1' and redis.call('ZCARD', key('claimers')) > 0 then
         hold_until = NOW + LEASE_MS
-        redis.call('HSET', KEYS[1], 'hold_until', hold_until)
+        redis.call('HSET', KEYS[1], 'hold_until', hold_until, 'hold_since', NOW)
     end
 end
 if hold_until > NOW then
@@ -71,7 +71,7 @@ end
 -- Few groups are shared out evenly, or whoever comes first takes them all, again and again, while others idle.
 local share = WANTED
 if HELD >= 0 then
-    local claimers = math.max(1, redis.call('ZCARD', key('claimers')))
+    local claimers = math.max(1, redis.call('ZCOUNT', key('claimers'), NOW - LEASE_MS, '+inf'))
     local groups = ready + redis.call('HLEN', key('leases'))
     share = math.min(WANTED, math.max(0, math.ceil(groups / claimers) - HELD))
 end
@@ -120,7 +120,12 @@ make_ready('RPUSH', passed)
 
 -- Pass the wake-up on when groups remain, take it back when none do.
 if ready > #refs or #passed > 0 then
-    answer[2] = share < WANTED and 2 or 1
+    if share < WANTED then
+        answer[2], answer[3] = 2, next_due()
+    else
+        answer[2] = 1
+    end
+    write_though_full()
     wake()
 else
     redis.call('DEL', key('wake'))

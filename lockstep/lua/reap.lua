@@ -4,7 +4,8 @@
 -- ARGV:    1 claimer ('' for a process that claims nothing), 2 lease (ms),
 --          3 gap (ms) between reaps beyond which holders may have been unable to renew,
 --          4 crashes until a message is dead, 5 batch, 6 age (ms) of the oldest finished record to keep
--- Answers: leases extended; what came due; ids put back; ids that are dead as worker_lost
+-- Answers: leases extended; what came due; ids put back; ids that are dead as worker_lost; 1 when
+--          the claimer was not known
 -- States:  message running -> waiting | dead; group leased -> ready | blocked | absent
 
 -- @include shard
@@ -17,9 +18,10 @@
 local LEASE_MS, GAP, MAX_CRASHES = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local BATCH, KEEP_MS = tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local meta = redis.call('HMGET', KEYS[1], 'reaped_at', 'amnesty')
+local meta = redis.call('HMGET', KEYS[1], 'reaped_at', 'amnesty', 'latest')
 local reaped_at = tonumber(meta[1] or NOW)
 local amnesty = tonumber(meta[2] or 0)
+local latest = math.max(NOW, tonumber(meta[3] or 0)) -- of the clock, as far as it was seen here
 
 write_though_full()
 
@@ -29,12 +31,14 @@ if NOW - reaped_at > GAP or NOW < reaped_at then
     amnesty = NOW
     redis.call('HSET', KEYS[1], 'amnesty', amnesty)
 end
-redis.call('HSET', KEYS[1], 'reaped_at', NOW)
+redis.call('HSET', KEYS[1], 'reaped_at', NOW, 'latest', latest)
 
--- The clock stepped back: no lease may last longer than one.
-local ahead = redis.call('ZRANGEBYSCORE', key('expiries'), '(' .. (NOW + LEASE_MS), '+inf', 'LIMIT', 0, BATCH)
-for _, ref in ipairs(ahead) do
-    redis.call('ZADD', key('expiries'), NOW + LEASE_MS, ref)
+-- While the clock is behind what it was: no lease may last longer than one.
+if NOW < latest then
+    local ahead = redis.call('ZRANGEBYSCORE', key('expiries'), '(' .. (NOW + LEASE_MS), '+inf', 'LIMIT', 0, BATCH)
+    for _, ref in ipairs(ahead) do
+        redis.call('ZADD', key('expiries'), NOW + LEASE_MS, ref)
+    end
 end
 
 local retried, dead, ready_first, ready_last = {}, {}, {}, {}
@@ -108,8 +112,6 @@ for _ = 1, BATCH do
     redis.call('HDEL', key('messages'), oldest)
 end
 
-if ARGV[1] ~= '' then
-    redis.call('ZADD', key('claimers'), NOW, ARGV[1])
-end
+local new = ARGV[1] ~= '' and redis.call('ZADD', key('claimers'), NOW, ARGV[1]) or 0
 redis.call('ZREMRANGEBYSCORE', key('claimers'), '-inf', NOW - 10 * LEASE_MS)
-return {extended, due, retried, dead}
+return {extended, due, retried, dead, new}

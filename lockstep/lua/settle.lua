@@ -101,7 +101,10 @@ local function settle_one(verb, ref, id, packed, at)
     if verb ~= 'complete' and verb ~= 'result' then
         row = fetch_row(id)
         end_lease(ref)
-        if not row then
+        if not row then -- Redis lost the message: its group goes on without it
+            if pop_head(ref) then
+                ready_last[#ready_last + 1] = ref
+            end
             return 0
         end
     end
@@ -130,6 +133,7 @@ if #ended > 0 then
     if KEEP > 0 then
         redis.call('HSET', key('done'), unpack(done))
         local surplus = redis.call('RPUSH', key('done_order'), unpack(finished)) - KEEP
+        surplus = math.min(surplus, 1000) -- fewer are kept since a moment ago: the rest goes with later calls
         finished = surplus > 0 and redis.call('LPOP', key('done_order'), surplus) or {}
         if #finished > 0 then
             redis.call('HDEL', key('done'), unpack(finished))
@@ -138,10 +142,6 @@ if #ended > 0 then
     if #finished > 0 then
         redis.call('HDEL', key('messages'), unpack(finished))
     end
-end
-
-for _, result in ipairs(results) do
-    redis.call('SET', result[1], result[2], 'PX', result[3])
 end
 
 -- A claim that follows in the same breath takes what is ready and wakes others if it leaves some.
@@ -157,6 +157,9 @@ else
     make_ready('LPUSH', ready_first)
 end
 
+for _, result in ipairs(results) do
+    redis.call('SET', result[1], result[2], 'PX', result[3])
+end
 for i = 6, counters_end, 2 do
     redis.call('HINCRBY', key('stats'), ARGV[i], ARGV[i + 1])
 end

@@ -11,9 +11,11 @@ from dramatiq.middleware import CurrentMessage, Middleware, TimeLimit
 from dramatiq.results import ResultFailure
 
 from lockstep.broker import LockstepBroker
+from lockstep.claimed import ClaimedMessage
 from lockstep.errors import InvalidMessage, PayloadTooLarge, Permanent, RedisUnavailable, UnknownActor
 from lockstep.records import MessageRecord, NewMessage
 from lockstep.states import GroupState, MessageState
+from tests.support.waiting import wait_for
 
 Start = Callable[[], Worker]
 Ended = Callable[[str], MessageRecord]
@@ -350,3 +352,40 @@ def test_nothing_is_left_after_a_drain(broker: LockstepBroker, start: Start, end
     for message in sent:
         ended(message.message_id)
     assert keys() == before
+
+
+def test_a_follow_up_that_a_lost_lease_forbids_leaves_the_thread_alive(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    @dramatiq.actor
+    def told(data: Any, error: Any) -> None:
+        pass
+
+    @dramatiq.actor(group="g", on_failure="told")
+    def work(loses: bool) -> None:
+        if loses:
+            current = CurrentMessage.get_current_message()
+            assert isinstance(current, ClaimedMessage)
+            broker.held.remove(current)  # nobody renews it, nobody interrupts
+            current.deadline = 0.0
+            raise ValueError("after the end of its lease")
+
+    worker = start()
+    lost = work.send(loses=True)
+    wait_for("it went back", lambda: broker.store.message(lost.message_id).attempts)
+    assert ended(work.send_with_options(kwargs={"loses": False}, group="other").message_id)
+    assert all(thread.is_alive() for thread in worker.workers)
+
+
+def test_an_eta_inside_a_payload_keeps_nobody_waiting(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    @dramatiq.actor
+    def work() -> None:
+        pass
+
+    message = work.message_with_options(eta=9_999_999_999_999)
+    new = NewMessage(id=message.message_id, actor="work", payload=message.encode(), group="g")
+    broker.store.enqueue("default", [new])
+    start()
+    assert ended(message.message_id).state == MessageState.DONE

@@ -1,6 +1,7 @@
 """What a worker has claimed beyond what its threads run: nobody else waits for it in vain."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import dramatiq
@@ -45,8 +46,8 @@ def stuck(broker: LockstepBroker, start: Start, gate: threading.Event) -> Worker
     return worker
 
 
-def counted(broker: LockstepBroker, state: MessageState) -> int:
-    return broker.store.counts("default").messages[state]
+def counted(broker: LockstepBroker, state: MessageState, queue: str = "default") -> int:
+    return broker.store.counts(queue).messages[state]
 
 
 def test_what_waits_behind_long_messages_goes_back(
@@ -69,3 +70,41 @@ def test_what_has_not_started_goes_back_at_once_when_the_process_stops(
     stopping.join(30)
     assert counted(broker, MessageState.WAITING) == 6
     assert counted(broker, MessageState.DONE) == 304
+
+
+def test_threads_that_one_queue_keeps_busy_are_not_waited_for_by_another(
+    broker: LockstepBroker, start: Start, gate: threading.Event
+) -> None:
+    started: list[int] = []
+
+    @dramatiq.actor(queue_name="slow", time_limit=60_000)
+    def slow(number: int) -> None:
+        started.append(number)
+        assert gate.wait(30)
+
+    @dramatiq.actor(queue_name="fast")
+    def fast() -> None:
+        pass
+
+    start()
+    for number in range(THREADS):
+        slow.send(number)
+    wait_for("each thread has a long one", lambda: len(started) == THREADS)
+    fast.send()
+    wait_for("it is claimed", lambda: counted(broker, MessageState.RUNNING, "fast") == 1)
+    wait_for("it went back", lambda: counted(broker, MessageState.RUNNING, "fast") == 0)
+    held = [counted(broker, MessageState.RUNNING, "fast") for _ in range(50) if not time.sleep(0.03)]
+    assert held == [0] * 50  # and is not taken again
+    gate.set()
+    wait_for("a free thread takes it", lambda: counted(broker, MessageState.DONE, "fast") == 1)
+
+
+def test_another_worker_of_the_same_broker_works(broker: LockstepBroker, start: Start) -> None:
+    @dramatiq.actor
+    def work() -> None:
+        pass
+
+    start().stop()
+    start()
+    work.send()
+    wait_for("it is done", lambda: counted(broker, MessageState.DONE) == 1)

@@ -160,15 +160,27 @@ def test_after_a_restart_nobody_claims_while_a_holder_may_still_run(shard: Shard
     assert claim.next_due_ms is not None
     assert LEASE_MS - 5000 <= claim.next_due_ms <= LEASE_MS
     changes = shard.changes(before)
-    meta = before["meta"] | {"epoch": EPOCH, "hold_until": changes["meta"]["hold_until"]}
-    assert changes == {"meta": meta}
-    assert float(meta["hold_until"]) == shard.near(LEASE_MS)
+    held_off = {name: changes["meta"][name] for name in ("hold_since", "hold_until")}
+    assert changes == {"meta": before["meta"] | {"epoch": EPOCH} | held_off}
+    assert float(held_off["hold_since"]) == shard.near()
+    assert float(held_off["hold_until"]) == shard.near(LEASE_MS)
 
     before = shard.snapshot()
     assert shard.claim().leases == []
     assert shard.changes(before) == {}
 
     shard.redis.hset(shard.key("meta"), "hold_until", int(shard.now(-1)))
+    assert shard.lease().id == "1"
+
+
+@pytest.mark.usefixtures("former_life")
+def test_a_clock_that_steps_back_after_a_restart_holds_nobody_off_for_longer(shard: Shard) -> None:
+    ahead = {
+        "hold_since": int(shard.now(HOUR)),
+        "hold_until": int(shard.now(HOUR + LEASE_MS)),
+        "epoch": EPOCH,
+    }
+    shard.redis.hset(shard.key("meta"), mapping=ahead)
     assert shard.lease().id == "1"
 
 

@@ -128,12 +128,27 @@ def test_after_a_gap_leases_that_ended_meanwhile_are_extended_once(shard: Shard)
 def test_a_clock_that_stepped_back_takes_no_lease_and_lengthens_none(shard: Shard) -> None:
     shard.enqueue(message("1", "a"), message("2", "b"))
     shard.claim(2)
-    shard.redis.hset(shard.key("meta"), "reaped_at", int(shard.now(HOUR)))
+    ahead = int(shard.now(HOUR))
+    shard.redis.hset(shard.key("meta"), mapping={"reaped_at": ahead, "latest": ahead})
     shard.redis.zadd(shard.key("expiries"), {"g:a": shard.now(HOUR)})
     shard.expire("g:b")
     assert shard.reap() == Reaped([], [], 1, 0)
     later = shard.near(LEASE_MS)
     assert shard.snapshot()["expiries"] == {"g:a": later, "g:b": later}
+
+
+def test_a_process_with_a_shorter_lease_cuts_nobody_elses(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"))
+    shard.claim()
+    before = shard.snapshot()
+    shard.run("reap", "", LEASE_MS // 10, HOUR, 3, 200, HOUR)
+    assert shard.changes(before).keys() <= {"meta"}
+
+
+def test_a_new_claimer_is_told_from_a_known_one(shard: Shard) -> None:
+    assert shard.reap(claimer="w").new
+    assert not shard.reap(claimer="w").new
+    assert not shard.reap().new
 
 
 def test_what_fell_due_goes_on(shard: Shard) -> None:

@@ -264,3 +264,17 @@ def test_a_lease_whose_row_redis_lost_ends(shard: Shard, lease: Lease) -> None:
     state = shard.snapshot()
     assert "leases" not in state
     assert "expiries" not in state
+
+
+def test_far_fewer_records_to_keep_go_step_by_step(shard: Shard, lease: Lease) -> None:
+    ids = [str(number) for number in range(10_000, 19_000)]
+    shard.redis.rpush(shard.key("done_order"), *ids)
+    assert shard.settle(settlement(lease, Verb.COMPLETE), keep=10) == [1]
+    assert shard.redis.llen(shard.key("done_order")) == 9_001 - 1000
+    assert shard.lease().id == "2"
+
+
+def test_a_group_whose_running_message_redis_lost_goes_on(shard: Shard, lease: Lease) -> None:
+    shard.redis.hdel(shard.key("messages"), "1")
+    assert shard.settle(settlement(lease, Verb.RETRY, error=ERROR)) == [0]
+    assert shard.lease().id == "2"

@@ -1,6 +1,6 @@
 -- Sessions make a resent call harmless: a session is one connection's line of numbered calls, and
--- its last answer is kept. A client that lost an answer sends the same number again and gets that answer. A lower
--- number is a copy that a slow network held back until its client had gone on: it does nothing.
+-- its last answer is kept. A client that lost an answer sends the same number again and gets that answer. A number
+-- below that is a copy that a slow network held back until its client had gone on: it does nothing.
 
 local SESSION_MS = 600000
 
