@@ -11,17 +11,23 @@ import typer
 
 from lockstep import logs
 from lockstep.cli.common import check_actor_modules, settings_with_redis
+from lockstep.cli.overdue import kill_children_when_overdue
 from lockstep.parent import die_with_parent
 from lockstep.settings import Settings
 
 #: Seconds beyond WORKER_SHUTDOWN_TIMEOUT that Dramatiq waits: the drain ends by itself before.
 _GRACE: Final = 5
+#: Seconds that the master waits for its processes to start; it hears no signal before.
+_BOOT: Final = 30
+#: Seconds beyond WORKER_SHUTDOWN_TIMEOUT until a process that has not ended is killed.
+_OVERDUE: Final = 15
 
 
 def worker() -> None:
     """Run a worker: WORKER_PROCESSES processes of WORKER_CONCURRENCY threads.
 
-    SIGTERM and Ctrl-C drain it, SIGHUP drains and starts it again.
+    SIGTERM and Ctrl-C drain it, SIGHUP drains and starts it again. A process that hears of neither is killed
+    soon after WORKER_SHUTDOWN_TIMEOUT.
     """
     settings = settings_with_redis()
     check_actor_modules(settings)
@@ -32,6 +38,7 @@ def worker() -> None:
     # On SIGHUP Dramatiq executes this name again, so it must be a program.
     if not os.access(sys.argv[0], os.X_OK):
         sys.argv[0] = str(Path(sysconfig.get_path("scripts")) / "lockstep")
+    kill_children_when_overdue(settings.worker_shutdown_timeout + _OVERDUE)
     raise typer.Exit(dramatiq.cli.main(dramatiq.cli.make_argument_parser().parse_args(arguments(settings))))
 
 
@@ -43,6 +50,7 @@ def arguments(settings: Settings) -> list[str]:
         f"--processes={settings.worker_processes}",
         f"--threads={settings.worker_concurrency}",
         f"--worker-shutdown-timeout={drain_ms}",
+        f"--worker-fork-timeout={_BOOT * 1000}",
         "--skip-logging",
     ]
     if settings.worker_queues:
