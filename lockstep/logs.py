@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from lockstep.errors import Permanent
 from lockstep.settings import Settings
 
 #: Libraries whose every step would be a line at info.
@@ -83,10 +84,25 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     for former in list(root.handlers):
         root.removeHandler(former)
+    handler.addFilter(_said_once)
     root.addHandler(handler)
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # Its workers tell every step of their start and stop, beside ours; who looks for a fault may want them.
+    logging.getLogger("dramatiq").setLevel(logging.WARNING if level == logging.INFO else logging.NOTSET)
+
+
+def _said_once(record: logging.LogRecord) -> bool:
+    """Drop or shorten what Dramatiq says about a message whose end is decided, and told by a line of our own."""
+    if record.msg == "Message %s was skipped." and isinstance(record.args, tuple):
+        # Put back when its worker stops, or refused: a middleware of others that skips has settled nothing.
+        return getattr(record.args[0], "settlement", None) is None
+    if record.exc_info and isinstance(record.exc_info[1], Permanent):
+        # Refused on purpose: its reason is of use, the way to it is not.
+        record.msg, record.args = f"{record.getMessage().rstrip('.')}: {record.exc_info[1]}", ()
+        record.exc_info = None
+    return True
 
 
 def _renderers(log_format: str, *, colors: bool) -> list[Processor]:

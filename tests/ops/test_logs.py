@@ -5,12 +5,14 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
 
 from lockstep import logs
+from lockstep.errors import Permanent
 from lockstep.settings import Settings
 
 
@@ -117,3 +119,34 @@ def test_without_a_stream_it_follows_standard_error(monkeypatch: pytest.MonkeyPa
     structlog.get_logger().info("worker.ready")
 
     assert "worker.ready" in later.getvalue()
+
+
+def test_a_refusal_on_purpose_is_told_without_a_trace() -> None:
+    stream = configured("console")
+
+    try:
+        raise Permanent("no such customer")
+    except Permanent:
+        logging.getLogger("dramatiq.worker.WorkerThread").error("Failed with %s.", "m1", exc_info=True)
+
+    assert "Failed with m1: no such customer" in stream.getvalue()
+    assert stream.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize(("level", "told"), [("info", 0), ("debug", 1)])
+def test_steps_of_dramatiq_are_told_to_who_looks_for_a_fault(level: str, told: int) -> None:
+    stream = configured(level=level)
+
+    logging.getLogger("dramatiq.worker.Worker").info("Shutting down...")
+
+    assert len(lines(stream)) == told
+
+
+@pytest.mark.parametrize(("settlement", "told"), [("released", 0), (None, 1)])
+def test_a_message_that_is_put_back_is_not_told_as_skipped(settlement: str | None, told: int) -> None:
+    stream = configured()
+
+    message = SimpleNamespace(settlement=settlement)
+    logging.getLogger("dramatiq.worker.WorkerThread").warning("Message %s was skipped.", message)
+
+    assert len(lines(stream)) == told
