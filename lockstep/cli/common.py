@@ -2,13 +2,12 @@
 
 import json
 import os
-from importlib.util import find_spec
 from typing import Any, Final
 
 from rich.console import Console
 
 from lockstep.embedded import running_url
-from lockstep.errors import InvalidSettings, RedisUnavailable
+from lockstep.errors import RedisUnavailable
 from lockstep.settings import Settings
 
 #: Results.
@@ -37,20 +36,6 @@ def settings_with_redis() -> Settings:
         os.environ["REDIS_URL"] = url  # also for what this command imports or starts
         settings = Settings.load()
     return settings
-
-
-def check_actor_modules(settings: Settings) -> None:
-    """See that the packages of ACTOR_MODULES are there, before something is started that imports them.
-
-    Raises:
-      InvalidSettings: naming those that are not.
-    """
-    # Only looked for, not imported: actors must find the broker in place when they are declared.
-    missing = [module for module in settings.actor_modules if find_spec(module.partition(".")[0]) is None]
-    if missing:
-        raise InvalidSettings(
-            {"ACTOR_MODULES": f"no module {', '.join(map(repr, missing))} can be imported here"}
-        )
 
 
 def complain(text: str) -> None:

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from lockstep import parsing
-from lockstep.cli.common import check_actor_modules, out, print_json, settings_with_redis
+from lockstep.cli.common import out, print_json, settings_with_redis
 from lockstep.cli.lines import LineSender
+from lockstep.modules import check_actor_modules
 from lockstep.requests import parse_request
 
 

@@ -8,13 +8,9 @@ import fcntl
 import os
 import signal
 import stat
-import subprocess
 import sys
-import sysconfig
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import ExitStack, closing, suppress
 from types import FrameType
 from typing import Annotated, Final
 
@@ -22,19 +18,18 @@ import httpx
 import typer
 from dotenv import dotenv_values
 
-from lockstep.cli.common import NOT_READY, check_actor_modules, complain, out
+from lockstep.cli.common import NOT_READY, complain, out
 from lockstep.cli.demo import Demo
+from lockstep.cli.supervision import SCRIPTS, Supervisord, SupervisordFailed
 from lockstep.embedded import EmbeddedRedis, EmbeddedRedisFailed
 from lockstep.errors import LockstepError
-from lockstep.parent import dies_with_me
+from lockstep.modules import ImportFailed, check_actor_modules, check_imports
 from lockstep.settings import Settings
 from lockstep.store import Store
 
 #: Seconds until web and workers must be ready.
 READY_SECONDS: Final = 30.0
 
-_CONFIG: Final = Path(__file__).parents[2] / "supervisor" / "supervisord.conf"
-_SCRIPTS: Final = Path(sysconfig.get_path("scripts"))
 _LOOK_SECONDS: Final = 0.1
 #: The queue that every worker takes, unless WORKER_QUEUES names others.
 _MAIN_QUEUE: Final = "messages"
@@ -71,15 +66,17 @@ def up(
     _append_to_output()
     try:
         code = _run(environment, stop, demo=demo)
-    except (_NotReady, EmbeddedRedisFailed) as error:
+    except (_NotReady, EmbeddedRedisFailed, ImportFailed) as error:
         complain(str(error))
-        code = NOT_READY
+        # What the terminal sends goes to each process, also to one that was only trying the imports.
+        code = 0 if stop.asked else NOT_READY
     raise typer.Exit(code)
 
 
 def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
     settings = Settings.load(environment, env_file="")
     _check(settings)
+    out.print("Starting.")  # the first line of a program comes seconds later
     redis, embedded = "as configured", None
     with ExitStack() as running:
         if settings.redis_address is None:
@@ -89,9 +86,12 @@ def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
             environment.setdefault("REDIS_SYNCED_WRITES", "true")
             redis = f"{environment['REDIS_URL']}, its data in {settings.data_dir}/"
             settings = Settings.load(environment, env_file="")
+        check_imports(environment, READY_SECONDS)
+        if stop.asked:
+            return 0
         # The process dies here or later: the kernel tells Redis and supervisord, which stops web and workers.
-        supervisord = _supervise(settings, environment)
-        running.callback(_end, supervisord)
+        supervisord = Supervisord(settings.data_dir, environment)
+        running.callback(supervisord.end)
         _wait_until_ready(settings, supervisord, stop)
         if stop.asked:
             return 0
@@ -99,16 +99,24 @@ def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
         if demo:
             os.environ.update(environment)
             running.enter_context(Demo())
-        while not stop.asked:
-            if supervisord.poll() is not None:
-                complain(f"supervisord ended with {supervisord.returncode}")
-                return 1
-            if embedded is not None and not embedded.alive:
-                complain(f"Redis ended; what it answered is in {settings.data_dir}/:\n{embedded.log_tail()}")
-                return 1
-            time.sleep(_LOOK_SECONDS)
+        code = _watch(settings, supervisord, embedded, stop)
         out.print("Stopping: workers finish what they run.")
     out.print("Stopped.")
+    return code
+
+
+def _watch(settings: Settings, supervisord: Supervisord, embedded: EmbeddedRedis | None, stop: _Stop) -> int:
+    """Return the exit code when there is a reason to stop; it has been told."""
+    while not stop.asked:
+        try:
+            supervisord.check()
+        except SupervisordFailed as error:
+            complain(str(error))
+            return 1
+        if embedded is not None and not embedded.alive:
+            complain(f"Redis ended; what it answered is in {settings.data_dir}/:\n{embedded.log_tail()}")
+            return 1
+        time.sleep(_LOOK_SECONDS)
     return 0
 
 
@@ -118,7 +126,7 @@ def _environment(port: int | None, workers: int | None, threads: int | None) -> 
     dotenv = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     environment = {"WORKER_PROCESSES": "2", "WORKER_CONCURRENCY": "8", **dotenv, **os.environ}
     environment.update({name: str(value) for name, value in options.items() if value is not None})
-    environment["PATH"] = os.pathsep.join((str(_SCRIPTS), environment.get("PATH", os.defpath)))
+    environment["PATH"] = os.pathsep.join((str(SCRIPTS), environment.get("PATH", os.defpath)))
     return environment
 
 
@@ -139,41 +147,21 @@ def _check(settings: Settings) -> None:
         ) from None
 
 
-def _supervise(settings: Settings, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    data = Path(settings.data_dir).absolute()
-    data.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen(  # noqa: S603
-        [_SCRIPTS / "supervisord", "-n", "-c", _CONFIG, "-j", data / "supervisord.pid"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for this process, which asks once
-        preexec_fn=dies_with_me() if sys.platform == "linux" else None,  # noqa: PLW1509
-    )
-
-
-def _end(supervisord: "subprocess.Popen[bytes]") -> None:
-    """Ask once and wait: its configuration says how long each program may take."""
-    if supervisord.poll() is None:
-        supervisord.terminate()
-    supervisord.wait()
-
-
-def _wait_until_ready(settings: Settings, supervisord: "subprocess.Popen[bytes]", stop: _Stop) -> None:
+def _wait_until_ready(settings: Settings, supervisord: Supervisord, stop: _Stop) -> None:
     deadline = time.monotonic() + READY_SECONDS
     missing = "web"
-    store = Store.connect(settings)
-    try:
+    with closing(Store.connect(settings)) as store:
         while missing and not stop.asked:
-            if supervisord.poll() is not None:
-                raise _NotReady(f"supervisord ended with {supervisord.returncode} at its start")
+            try:
+                supervisord.check()
+            except SupervisordFailed as error:
+                raise _NotReady(str(error)) from None
             if time.monotonic() > deadline:
                 raise _NotReady(
                     f"{missing} did not start in {READY_SECONDS:.0f} seconds; its own lines are above"
                 )
             time.sleep(_LOOK_SECONDS)
             missing = _missing(settings, store)
-    finally:
-        store.close()
 
 
 def _missing(settings: Settings, store: Store) -> str:

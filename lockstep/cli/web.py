@@ -5,7 +5,8 @@ import os
 import typer
 
 from lockstep import logs
-from lockstep.cli.common import check_actor_modules, settings_with_redis
+from lockstep.cli.common import settings_with_redis
+from lockstep.modules import check_actor_modules
 from lockstep.parent import die_with_parent
 
 

@@ -10,8 +10,9 @@ import dramatiq.cli
 import typer
 
 from lockstep import logs
-from lockstep.cli.common import check_actor_modules, settings_with_redis
+from lockstep.cli.common import settings_with_redis
 from lockstep.cli.overdue import kill_children_when_overdue
+from lockstep.modules import check_actor_modules
 from lockstep.parent import die_with_parent
 from lockstep.settings import Settings
 

@@ -234,12 +234,19 @@ def test_wrong_settings_are_told_by_every_command(run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["web", "worker", "up"])
-def test_missing_actor_modules_are_told_at_once(run: Run, name: str) -> None:
-    ended = run(name, ACTOR_MODULES="actors.messages,nosuch,no.such")
+def test_missing_actor_modules_are_told_at_once(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "app").mkdir()
+    # Importing it would fail: it is only looked into.
+    (tmp_path / "app" / "__init__.py").write_text("raise RuntimeError")
+    (tmp_path / "app" / "mine.py").touch()
+
+    ended = run(name, ACTOR_MODULES="actors.messages,app.mine,nosuch,no.such,app.nosuch,app.mine.nosuch")
 
     assert ended.returncode == 2
-    assert "ACTOR_MODULES: no module 'nosuch', 'no.such'" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert ended.stderr == (
+        "lockstep: ACTOR_MODULES: no module 'nosuch', 'no.such', 'app.nosuch', 'app.mine.nosuch' "
+        "can be imported here\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -60,6 +61,11 @@ class Up:
     def stop(self, signum: int) -> int:
         self.process.send_signal(signum)
         return self.process.wait(DEADLINE)
+
+    def pid_of(self, program: str) -> int:
+        """The process that supervisord started last for ``program``."""
+        log = (self.directory / "data" / "supervisord.log").read_text()
+        return int(re.findall(rf"spawned: '{program}' with pid (\d+)", log)[-1])
 
     def relatives(self) -> list[int]:
         """Live processes that work in its directory, whoever their parent is now."""
@@ -191,6 +197,90 @@ def test_ends_when_its_redis_ends(start: Callable[..., Up]) -> None:
     assert up.process.wait(DEADLINE) == 1
     assert "Redis ended" in up.output
     assert up.relatives() == []
+
+
+@linux
+@pytest.mark.parametrize("failing", ["import nosuch", "raise ValueError('no module is named nosuch')"])
+def test_a_module_that_cannot_be_imported_is_told_at_once(
+    start: Callable[..., Up], tmp_path: Path, failing: str
+) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "broken.py").write_text(f"\n{failing}\n")
+
+    up = start(ACTOR_MODULES="app.broken")
+
+    assert up.process.wait(15) == 3
+    assert "(ACTOR_MODULES: app.broken)" in up.output
+    assert "app/broken.py, line 2: " in up.output
+    assert "nosuch" in up.output.splitlines()[-1]
+    assert "Traceback" not in up.output
+    assert up.relatives() == []
+
+
+# Web and workers that are started from now on fail, as with a library that was updated under them.
+FAILS_LATER = """
+import os, pathlib
+if "SUPERVISOR_ENABLED" in os.environ and pathlib.Path("broken").exists():
+    raise RuntimeError("broken since")
+"""
+
+
+@linux
+def test_a_program_that_was_given_up_ends_it(start: Callable[..., Up], tmp_path: Path) -> None:
+    (tmp_path / "later.py").write_text(FAILS_LATER)
+    up = start(ACTOR_MODULES="later")
+    up.wait_until_told()
+    (tmp_path / "broken").touch()
+
+    os.kill(up.pid_of("web"), signal.SIGKILL)
+
+    assert up.process.wait(DEADLINE) == 1
+    assert "web ended: terminated by SIGKILL" in up.output
+    assert "supervisord gave up on web" in up.output
+    assert "data/supervisord.log" in up.output
+    assert "RuntimeError: broken since" in up.output
+    assert "worker.stopped" in up.output  # it was drained
+    assert up.relatives() == []
+
+
+@linux
+def test_programs_that_never_start_end_it(start: Callable[..., Up], tmp_path: Path) -> None:
+    (tmp_path / "later.py").write_text(FAILS_LATER)
+    (tmp_path / "broken").touch()
+
+    up = start(ACTOR_MODULES="later")
+
+    assert up.process.wait(25) == 3  # READY_SECONDS are not waited for
+    assert "supervisord gave up on w" in up.output
+    assert up.relatives() == []
+
+
+@linux
+def test_a_killed_worker_is_told_and_runs_again(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_until_told()
+    first = up.pid_of("worker")
+
+    os.kill(first, signal.SIGKILL)
+
+    wait_for(lambda: "worker ended: terminated by SIGKILL" in up.output, up.log)
+    wait_for(lambda: up.pid_of("worker") not in {0, first}, up.log)
+    assert up.stop(signal.SIGINT) == 0, up.output
+    assert up.relatives() == []
+
+
+@linux
+def test_start_and_stop_are_told_once(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_until_told()
+    assert up.stop(signal.SIGINT) == 0
+
+    for line in ("Starting.", "worker.started", "worker.ready", "web.started", "worker.draining"):
+        assert up.output.count(line) == 1, up.output
+    for line in ("worker.stopped", "web.stopped", "Stopping", "Stopped."):
+        assert up.output.count(line) == 1, up.output
+    for noise in ("Supervisor is running as root", "SIGTERM", "event loop", "has been shut down"):
+        assert noise not in up.output
 
 
 def test_a_taken_port_is_told(start: Callable[..., Up]) -> None:
