@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lockstep.states import GroupState, MessageState, Settled, Verb
+from lockstep.states import GroupState, MessageState, Verb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,6 @@ __all__ = [
     "NewMessage",
     "QueueCounts",
     "Reaped",
-    "Settled",
     "Settlement",
     "Verb",
 ]

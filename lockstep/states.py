@@ -48,10 +48,3 @@ class Verb(StrEnum):
     RETRY = "retry"
     DEAD_LETTER = "dead_letter"
     RELEASE = "release"
-
-
-class Settled(StrEnum):
-    """What a settle answers for each token."""
-
-    OK = "ok"  #: done as asked
-    LOST = "lost"  #: the token holds no lease: nothing was changed

@@ -10,11 +10,12 @@ from lockstep.broker import LockstepBroker
 from lockstep.errors import InvalidMessage
 from lockstep.records import Accepted
 from lockstep.requests import kind, member, parse_request
+from lockstep.views import message_view
 from web.body import parse_json, read_body
 from web.context import Context
 from web.paths import message_path
 from web.problems import Problem
-from web.views import Json, message_view
+from web.views import Json
 
 #: Messages in one batch, at most.
 MAX_BATCH: Final = 1000

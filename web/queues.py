@@ -8,8 +8,9 @@ from starlette.responses import Response
 from lockstep.errors import NotFound
 from lockstep.records import QueueCounts
 from lockstep.store import Store
+from lockstep.views import queue_view
 from web.context import Context
-from web.views import Json, queue_view, status_view
+from web.views import Json, status_view
 
 
 async def index(request: Request) -> Response:

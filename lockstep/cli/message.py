@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lockstep.cli.common import out, print_json, settings_with_redis
-from lockstep.cli.views import message_view
 from lockstep.store import Store
+from lockstep.views import message_view
 
 
 def message(

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lockstep.cli.common import out, print_json, settings_with_redis
-from lockstep.cli.views import queue_view
 from lockstep.states import GroupState, MessageState
 from lockstep.store import Store
+from lockstep.views import queue_view
 
 #: Seconds between two looks of ``--watch``.
 _INTERVAL: Final = 1.0
