@@ -3,7 +3,6 @@
 import base64
 import binascii
 import ipaddress
-import json
 import random
 import re
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+from lockstep.strictjson import parse_json
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.ASCII)
@@ -207,8 +208,8 @@ class Backoff:
 def routes(text: str) -> dict[str, str]:
     """Instance id to URL, from a JSON object."""
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"expected a JSON object: {error}") from None
     if not isinstance(value, dict) or not all(isinstance(url, str) for url in value.values()):
         raise ValueError("expected a JSON object of instance id to URL")

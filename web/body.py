@@ -1,13 +1,11 @@
 """Reads the JSON body of a request, whatever a client sends instead."""
 
 import asyncio
-import json
-import math
-from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 
+from lockstep import strictjson
 from web.problems import MalformedBody, Problem
 
 #: Seconds a client may take to send a body.
@@ -53,35 +51,9 @@ def parse_json(body: bytes) -> object:
     """The value that a body stands for, exactly: what JSON leaves to the reader is refused.
 
     Raises:
-      MalformedBody: not UTF-8, not JSON, NaN or an infinity, a name twice in an object, nested too deeply.
+      MalformedBody: it is no JSON, or not the same JSON for every reader.
     """
     try:
-        return json.loads(
-            body.decode("utf-8"), parse_float=_finite, parse_constant=_refuse, object_pairs_hook=_unique
-        )
-    except MalformedBody:
-        raise
-    except RecursionError:
-        raise MalformedBody("The body is nested too deeply.") from None
-    except ValueError as error:  # also its kinds UnicodeDecodeError and JSONDecodeError, and too many digits
+        return strictjson.parse_json(body)
+    except ValueError as error:
         raise MalformedBody(f"The body is not JSON: {error}") from None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise MalformedBody("The body holds a number that is too large.")
-    return value
-
-
-def _refuse(name: str) -> None:
-    raise MalformedBody(f"The body holds {name}, which is not JSON.")
-
-
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in result:
-            raise MalformedBody(f"The body names {name[:128]!r} twice in one object.")
-        result[name] = value
-    return result

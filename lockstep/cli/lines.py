@@ -1,6 +1,5 @@
 """Sends JSON lines in batches; a wrong line is named with its number and its field."""
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lockstep.cli.common import err
 from lockstep.errors import InvalidMessage
 from lockstep.requests import parse_request
+from lockstep.strictjson import parse_json
 
 if TYPE_CHECKING:
     from dramatiq import Message
@@ -40,7 +40,7 @@ class LineSender:
 
         Raises:
           InvalidMessage: a line is wrong; ``field`` begins with its number. Batches before it are in Redis.
-          RedisUnavailable: sending the file again is safe when its lines have ids.
+          RedisUnavailable: sending the file again is safe when its lines have ids, while their records are kept.
         """
         columns = (
             TextColumn("sending"),
@@ -61,13 +61,13 @@ class LineSender:
 
     def _add(self, number: int, line: bytes) -> None:
         try:
-            request = json.loads(line)
+            request = parse_json(line)
             if isinstance(request, dict):
                 request = {**self._defaults, **request}
             message, delay = parse_request(self._broker, request)
         except InvalidMessage as error:
             raise self._refused(number, error.field, error.problem) from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise self._refused(number, "", f"not JSON: {error}") from None
         self._numbers.append(number)
         self._messages.append(message)

@@ -1,6 +1,5 @@
 """``lockstep send``: enqueue one message, or many from a file or standard input."""
 
-import json as jsonlib
 import sys
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -13,6 +12,7 @@ from lockstep.cli.common import out, print_json, settings_with_redis
 from lockstep.cli.lines import LineSender
 from lockstep.modules import check_actor_modules
 from lockstep.requests import parse_request
+from lockstep.strictjson import parse_json
 
 
 def send(
@@ -32,7 +32,7 @@ def send(
         str | None, typer.Option(metavar="5s", help="Let it join its group that much later.")
     ] = None,
     message_id: Annotated[
-        str | None, typer.Option("--id", help="Your own id: sending it again is safe.")
+        str | None, typer.Option("--id", help="Your own id: it is accepted once, while it is known.")
     ] = None,
     file: Annotated[
         str | None, typer.Option(metavar="PATH", help="JSON lines, a request each; - reads standard input.")
@@ -110,7 +110,7 @@ def _decoded(option: str, text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return jsonlib.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise typer.BadParameter(f"{option}: not JSON: {error}") from None
 
