@@ -1,6 +1,5 @@
 """A Dramatiq broker that keeps messages of a group in order."""
 
-import inspect
 import logging
 import os
 import threading
@@ -15,13 +14,14 @@ from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError, Ski
 from dramatiq.threading import Interrupt
 
 from lockstep import logs
+from lockstep.arguments import check_arguments, group_of, validate
+from lockstep.checks import MAX_BATCH, check_delay, check_eta, check_id, check_options, find_unstorable
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
 from lockstep.envelope import current_encoder, encode
 from lockstep.errors import InvalidMessage, LeaseLost, PayloadTooLarge, UnknownActor
 from lockstep.holding import HeldMessages
 from lockstep.records import Accepted, NewMessage
-from lockstep.requests import MAX_DELAY_MS, check_arguments, check_group, check_id
 from lockstep.settings import Settings
 from lockstep.states import Verb
 from lockstep.store import Store
@@ -30,7 +30,7 @@ from lockstep.workqueue import WorkQueue
 log = logs.get_logger("lockstep.broker")
 
 #: Options of a message that only decide how it is enqueued; they do not travel with it.
-_CONSUMED: Final = frozenset({"message_id", "delay"})
+_CONSUMED: Final = frozenset({"message_id", "delay", "eta", "group_by"})
 
 
 def _without_arguments(record: logging.LogRecord) -> bool:
@@ -61,7 +61,7 @@ class LockstepBroker(Broker):
         super().__init__(middleware=[] if middleware is None else middleware)
         self.queues: set[str] = set()
         # What the engine itself understands, whatever the middleware.
-        self.actor_options |= {"group", "group_by", "on_dead"}
+        self.actor_options |= {"group", "group_by", "on_dead", "validate"}
 
     @property
     def encoder(self) -> Any:
@@ -98,7 +98,8 @@ class LockstepBroker(Broker):
 
         Raises:
           InvalidMessage: it is refused, ``field`` says why; nothing was written.
-          RedisUnavailable: it may be in Redis or not; sending it again with its id is safe.
+          RedisUnavailable: it may be in Redis or not. Sending it again with its id is safe while its record is
+            kept: after RETENTION_DONE_AGE, or RETENTION_DONE_COUNT later ones, a message that is done runs again.
         """
         prepared = self._prepare(message, delay)
         self._accept([prepared])
@@ -113,12 +114,14 @@ class LockstepBroker(Broker):
     def enqueue_many(
         self, messages: Sequence["Message[Any]"], delays: Sequence[int | None] | None = None
     ) -> list[Accepted]:
-        """Accept messages in their order; each queue's shard takes all of its own or none.
+        """Accept up to 1000 messages in their order; each queue's shard takes all of its own or none.
 
         Raises:
-          InvalidMessage: one is refused; ``field`` begins with its index; nothing was written.
-          RedisUnavailable: sending them again with their ids is safe.
+          InvalidMessage: one is refused, ``field`` begins with its index; or there are too many. Nothing was written.
+          RedisUnavailable: any of them may be in Redis; sending them again with their ids is safe as ``enqueue`` says.
         """
+        if len(messages) > MAX_BATCH:
+            raise InvalidMessage("", f"expected at most {MAX_BATCH} messages, got {len(messages)}")
         prepared: list[tuple[Message[Any], NewMessage, int]] = []
         for index, message in enumerate(messages):
             try:
@@ -149,17 +152,15 @@ class LockstepBroker(Broker):
         if actor is None:
             raise UnknownActor(message.actor_name)
         check_arguments(actor, message.args, message.kwargs)
+        validate(actor, message.args, message.kwargs)
+        check_options(message.options)
         options = {name: value for name, value in message.options.items() if name not in _CONSUMED}
-        group = self._group_of(actor, message)
+        group = group_of(actor, message)
         if group is not None:
             options["group"] = group
-        delay_ms = delay if delay is not None else message.options.get("delay") or 0
-        eta = options.pop("eta", None)
-        if not isinstance(delay_ms, int) or not 0 <= delay_ms <= MAX_DELAY_MS:
-            raise InvalidMessage("/delay_ms", f"expected 0 to {MAX_DELAY_MS} milliseconds")
-        if eta is not None and (not isinstance(eta, int | float) or eta < 0):
-            raise InvalidMessage("/eta", "expected milliseconds since 1970")
-        message_id = check_id(message.options.get("message_id", message.message_id), "/id")
+        delay_ms = check_delay(delay if delay is not None else message.options.get("delay") or 0)
+        eta = message.options.get("eta")
+        message_id = check_id(message.options.get("message_id", message.message_id))
         prepared: Message[Any] = Message(
             message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,
             message.message_timestamp,
@@ -170,7 +171,7 @@ class LockstepBroker(Broker):
             payload=self._encoded(prepared),
             group=group,
             delay_ms=delay_ms,
-            eta_ms=None if eta is None else int(eta),
+            eta_ms=None if eta is None else check_eta(eta),
             blocks=options.get("on_dead", actor.options.get("on_dead")) == "block",
         )
         return prepared, new, delay_ms
@@ -178,27 +179,12 @@ class LockstepBroker(Broker):
     def _encoded(self, message: "Message[Any]") -> bytes:
         try:
             payload = encode(message, self.encoder)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidMessage("/kwargs", f"cannot be stored: {error}") from None
+        except Exception as error:  # an encoder of one's own may raise anything
+            pointer = find_unstorable(message, self.encoder)
+            raise InvalidMessage(pointer, f"cannot be stored: {error}") from None
         if len(payload) > self.settings.max_payload_bytes:
             raise PayloadTooLarge(len(payload), self.settings.max_payload_bytes)
         return payload
-
-    def _group_of(self, actor: Any, message: "Message[Any]") -> str | None:
-        given = message.options.get("group", actor.options.get("group"))
-        if given is not None:
-            return check_group(given)
-        group_by = message.options.get("group_by", actor.options.get("group_by"))
-        if group_by is None:
-            return None
-        bound = inspect.signature(actor.fn).bind(*message.args, **message.kwargs)
-        bound.apply_defaults()
-        values = {**bound.arguments, **bound.arguments.get("extra", {})}
-        try:
-            group = group_by(**bound.kwargs) if callable(group_by) else group_by.format(**values)
-        except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
-            raise InvalidMessage("/group", f"group_by does not fit the arguments: {error!r}") from None
-        return check_group(group)
 
     def _check_follow_up(self) -> None:
         """An actor whose lease is lost sends nothing any more: another process may be sending the same."""

@@ -1,6 +1,6 @@
 """Messages as bytes: Dramatiq's own fields as JSON, written by orjson."""
 
-import json
+import math
 from typing import Any, Final
 
 import orjson
@@ -13,19 +13,42 @@ _FIELDS: Final = frozenset(
 
 
 class OrjsonEncoder(Encoder):
-    """JSON by orjson, and by the standard library where that allows more (integers beyond 64 bits)."""
+    """JSON by orjson; what would not come back as it went in is refused, not changed."""
 
     def encode(self, data: MessageData) -> bytes:
-        """Raises TypeError when ``data`` holds what JSON cannot say."""
-        try:
-            return orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS)
-        except TypeError:
-            return json.dumps(data, separators=(",", ":")).encode()
+        """Raises TypeError or ValueError for what JSON cannot say, NaN, and integers beyond 64 bits."""
+        encoded = orjson.dumps(data, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+        # orjson writes null for NaN and the infinities: without a null there is none to look for.
+        if b"null" in encoded and _has_no_number(data):
+            raise ValueError("NaN and infinities are no JSON")
+        return encoded
 
     def decode(self, data: bytes) -> MessageData:
         """Raises ValueError when ``data`` is no JSON."""
         decoded: MessageData = orjson.loads(data)
         return decoded
+
+
+def _plain(value: object) -> object:
+    """Subclasses that orjson leaves to us, as the standard library has them."""
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, float):
+        return float(value)
+    raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
+
+
+def _has_no_number(data: object) -> bool:
+    left = [data]
+    for value in left:  # it grows while it is walked
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                return True
+        elif isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            left.extend(value)
+    return False
 
 
 def current_encoder() -> Encoder:

@@ -2,6 +2,7 @@
 
 LockstepError
  ├─ InvalidSettings            a setting is missing or wrong: the process does not start
+ ├─ InvalidOption              an actor has an option that could never work: it is not declared
  ├─ InvalidMessage             a message was refused and nothing was written
  │   ├─ UnknownActor           no actor of that name is registered here
  │   └─ PayloadTooLarge        the encoded message exceeds MAX_PAYLOAD_BYTES
@@ -18,7 +19,7 @@ LeaseLost is not in the tree: it interrupts an actor's thread, so it is no ``Exc
 from typing import Final
 
 from dramatiq.errors import BrokerConnectionError
-from dramatiq.middleware import Interrupt
+from dramatiq.middleware import Interrupt, MiddlewareError
 
 
 class LockstepError(Exception):
@@ -35,6 +36,10 @@ class InvalidSettings(LockstepError):
     def __init__(self, problems: dict[str, str]) -> None:
         super().__init__("\n".join(f"{name}: {problem}" for name, problem in problems.items()))
         self.problems = problems
+
+
+class InvalidOption(LockstepError, MiddlewareError, ValueError):
+    """An actor has an option that could never work; the actor is not declared."""
 
 
 class InvalidMessage(LockstepError):
@@ -90,7 +95,7 @@ class Forbidden(LockstepError):
 class RedisUnavailable(LockstepError, BrokerConnectionError, ConnectionError):
     """Redis did not answer, or answered that it cannot work now; trying again later may succeed.
 
-    Nothing is known about the operation, except that sending it again is safe.
+    Nothing is known about the operation. Sending a message again is safe with its id, while its record is kept.
     """
 
 

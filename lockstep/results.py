@@ -10,6 +10,7 @@ from dramatiq.results import ResultBackend, Results
 from dramatiq.results.backend import Missing, MResult
 from dramatiq.results.result import wrap_exception, wrap_result
 
+from lockstep.checks import MAX_DELAY_MS
 from lockstep.claimed import ClaimedMessage
 from lockstep.envelope import OrjsonEncoder
 from lockstep.store import Store
@@ -26,15 +27,15 @@ class StoreResults(ResultBackend):
         """Hand the result to the settle of ``message``; ``ttl`` in milliseconds.
 
         Raises:
-          TypeError: it cannot be encoded; the attempt fails.
+          TypeError, ValueError: it cannot be encoded, or ``ttl`` is no time; the attempt fails.
         """
         if isinstance(message, ClaimedMessage):
-            message.result = (self.encoder.encode(wrap_result(result)), ttl)
+            message.result = (self.encoder.encode(wrap_result(result)), _whole_ms(ttl))
 
     def store_exception(self, message: Any, exception: Exception, ttl: int) -> None:
         """Hand the error of a dead letter to its settle; ``ttl`` in milliseconds."""
         if isinstance(message, ClaimedMessage):
-            message.result = (self.encoder.encode(wrap_exception(exception)), ttl)
+            message.result = (self.encoder.encode(wrap_exception(exception)), _whole_ms(ttl))
 
     @staticmethod
     def attach_exception(broker: Broker, message: ClaimedMessage, error: BaseException) -> None:
@@ -52,3 +53,8 @@ class StoreResults(ResultBackend):
     def _get(self, message_key: Any) -> MResult:
         value = self._records.result(*message_key)
         return Missing if value is None else self.encoder.decode(value)
+
+
+def _whole_ms(ttl: float) -> int:
+    """A time to live that Redis takes."""
+    return max(1, min(int(ttl), MAX_DELAY_MS))

@@ -11,10 +11,11 @@ from dramatiq.errors import RateLimitExceeded
 from dramatiq.middleware import Middleware, Shutdown
 
 from lockstep import errorinfo, logs
+from lockstep.arguments import check_arguments
+from lockstep.checks import MAX_DELAY_MS, check_options
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import InvalidMessage, LeaseLost, Permanent
+from lockstep.errors import InvalidMessage, InvalidOption, LeaseLost, Permanent
 from lockstep.parsing import Backoff
-from lockstep.requests import check_arguments
 from lockstep.results import StoreResults
 from lockstep.settings import Settings
 from lockstep.states import Verb
@@ -43,9 +44,18 @@ class Outcome(Middleware):
         }
 
     def before_declare_actor(self, broker: Any, actor: Any) -> None:
-        """Raises ValueError for a back-off that cannot be read."""
-        if isinstance(actor.options.get("backoff"), str):
-            actor.options["backoff"] = Backoff.parse(actor.options["backoff"])
+        """Raises InvalidOption for an option that could never work."""
+        options = actor.options
+        known = {*self.actor_options, "on_dead"}
+        own = {name for name in options.keys() & known if options[name] is not None}
+        if isinstance(options.get("backoff"), Backoff):
+            own.discard("backoff")
+        try:
+            check_options({name: options[name] for name in own})
+        except InvalidMessage as error:
+            raise InvalidOption(f"{actor.actor_name}: {error.field[1:]}: {error.problem}") from None
+        if "backoff" in own:
+            options["backoff"] = Backoff.parse(options["backoff"])
 
     def before_process_message(self, broker: Any, message: Any) -> None:
         """As Dramatiq does, tell the actor how often it was retried."""
@@ -93,6 +103,20 @@ class Outcome(Middleware):
         log.debug("message.done")
 
     def _fail(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
+        try:
+            self._decide(broker, message, error)
+        except Exception:  # an option or a retry_when that is broken: it must not go on without end
+            log.critical("middleware.failed", hook="outcome", exc_info=True)
+            if message.settlement is None:
+                self._decide_by_default(broker, message, error)
+
+    def _decide_by_default(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
+        if message.attempt >= self._settings.max_attempts:
+            self._die(broker, message, "attempts_exhausted", error)
+        else:
+            self._retry(message, error, self._settings.backoff.delay_ms(message.attempt))
+
+    def _decide(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
         actor = broker.get_actor(message.actor_name)
         options = {**actor.options, **message.options}
         throws = options.get("throws")
@@ -106,14 +130,16 @@ class Outcome(Middleware):
             self._die(broker, message, "attempts_exhausted", error)
             self._tell(broker, options, message)
         else:
-            delay = self._delay_ms(options, message, error)
-            message.settle(Verb.RETRY, delay_ms=delay, error=errorinfo.encode(error))
-            log.warning("message.retry", delay_ms=delay, error=type(error).__name__)
+            self._retry(message, error, self._delay_ms(options, message, error))
+
+    def _retry(self, message: ClaimedMessage, error: BaseException, delay: int) -> None:
+        message.settle(Verb.RETRY, delay_ms=delay, error=errorinfo.encode(error))
+        log.warning("message.retry", delay_ms=delay, error=type(error).__name__)
 
     def _die(self, broker: Any, message: ClaimedMessage, reason: str, error: BaseException | None) -> None:
         message.fail()
         if error is not None:
-            StoreResults.attach_exception(broker, message, error)
+            self._attach(broker, message, error)
         encoded, ttl = message.result or (None, 0)
         message.settle(
             Verb.DEAD_LETTER,
@@ -123,6 +149,13 @@ class Outcome(Middleware):
             result_ttl_ms=ttl,
         )
         log.error("message.dead", reason=reason, error=type(error).__name__ if error else None)
+
+    def _attach(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
+        message.result = None  # of an actor that returned before something else failed
+        try:
+            StoreResults.attach_exception(broker, message, error)
+        except Exception:  # an error that cannot be encoded keeps no message alive
+            log.exception("middleware.failed", hook="results")
 
     def _exhausted(self, options: dict[str, Any], message: ClaimedMessage, error: BaseException) -> bool:
         retry_when = options.get("retry_when")
@@ -137,7 +170,7 @@ class Outcome(Middleware):
 
     def _delay_ms(self, options: dict[str, Any], message: ClaimedMessage, error: BaseException) -> int:
         if isinstance(error, Retry) and error.delay is not None:
-            return max(0, int(error.delay))
+            return max(0, min(int(error.delay), MAX_DELAY_MS))
         backoff = options.get("backoff")
         if backoff is not None:
             return (Backoff.parse(backoff) if isinstance(backoff, str) else backoff).delay_ms(message.attempt)

@@ -7,18 +7,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lockstep.broker import LockstepBroker
+from lockstep.checks import MAX_BATCH, kind, member
 from lockstep.errors import InvalidMessage
 from lockstep.records import Accepted
-from lockstep.requests import kind, member, parse_request
+from lockstep.requests import parse_request
 from lockstep.views import message_view
 from web.body import parse_json, read_body
 from web.context import Context
 from web.paths import message_path
 from web.problems import Problem
 from web.views import Json
-
-#: Messages in one batch, at most.
-MAX_BATCH: Final = 1000
 
 #: The body of a batch may be this many times MAX_PAYLOAD_BYTES.
 BATCH_FACTOR: Final = 16

@@ -12,7 +12,7 @@ from dramatiq.results import ResultFailure
 
 from lockstep.broker import LockstepBroker
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import InvalidMessage, PayloadTooLarge, Permanent, RedisUnavailable, UnknownActor
+from lockstep.errors import InvalidOption, Permanent, RedisUnavailable
 from lockstep.records import MessageRecord, NewMessage
 from lockstep.states import GroupState, MessageState
 from tests.support.waiting import wait_for
@@ -103,6 +103,75 @@ def test_what_is_never_retried(
     start()
     record = ended(message.message_id)
     assert (record.state, record.reason, len(record.attempts)) == (MessageState.DEAD, reason, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"max_attempts": "2"}, KeyError("x")),
+        ({"max_retries": "2"}, KeyError("x")),
+        ({"backoff": 7}, KeyError("x")),
+        ({"min_backoff": "soon"}, KeyError("x")),
+        ({}, dramatiq.Retry("again", delay=float("inf"))),  # type: ignore[arg-type]
+        ({"store_results": True}, KeyError("\ud800")),
+    ],
+)
+def test_a_broken_option_does_not_retry_without_end(
+    broker: LockstepBroker, start: Start, ended: Ended, options: dict[str, Any], error: Exception
+) -> None:
+    @dramatiq.actor
+    def work() -> None:
+        raise error
+
+    work.options.update(options)  # as a message of another release has them: no check saw it
+    message = work.send()
+    start()
+    record = ended(message.message_id)
+    assert record.reason == "attempts_exhausted"
+    assert outcomes(record) == ["retry", "retry", "dead"]
+
+
+def test_a_retry_when_that_raises_does_not_retry_without_end(start: Start, ended: Ended) -> None:
+    def broken(retries: int, error: BaseException) -> bool:
+        raise RuntimeError("broken")
+
+    @dramatiq.actor(retry_when=broken)
+    def work() -> None:
+        raise KeyError("x")
+
+    message = work.send()
+    start()
+    assert outcomes(ended(message.message_id)) == ["retry", "retry", "dead"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_attempts", "2"),
+        ("max_retries", -1),
+        ("backoff", "soon"),
+        ("min_backoff", "1s"),
+        ("throws", "KeyError"),
+        ("on_dead", "blok"),
+    ],
+)
+def test_an_actor_with_an_option_that_could_never_work_is_not_declared(
+    broker: LockstepBroker, name: str, value: Any
+) -> None:
+    with pytest.raises(InvalidOption, match=f"work: {name}: "):
+        dramatiq.actor(actor_name="work", **{name: value})(lambda: None)
+    assert "work" not in broker.actors
+
+
+@pytest.mark.parametrize("ttl", [0.5, 0, 10**30])
+def test_a_result_is_kept_for_a_time_that_redis_takes(start: Start, ended: Ended, ttl: float) -> None:
+    @dramatiq.actor(store_results=True, result_ttl=ttl)
+    def work() -> int:
+        return 1
+
+    message = work.send()
+    start()
+    assert ended(message.message_id).state is MessageState.DONE
 
 
 def test_an_error_that_cannot_be_printed_is_retried_and_remembered(start: Start, ended: Ended) -> None:
@@ -257,43 +326,6 @@ def test_bytes_that_do_not_decode_are_dead_with_the_bytes(
     assert ended(behind.message_id).state is MessageState.DONE
     record = broker.store.message("poison")
     assert (record.state, record.reason, record.payload) == (MessageState.DEAD, "undecodable", raw)
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "options", "field"),
-    [
-        ({"n": 1, "m": 2}, {}, "/kwargs/m"),
-        ({}, {}, "/kwargs/n"),
-        ({"n": 1}, {"group": ""}, "/group"),
-        ({"n": 1}, {"group": "x" * 257}, "/group"),
-        ({"n": {1, 2}}, {}, "/kwargs"),
-        ({"n": 1}, {"delay": -1}, "/delay_ms"),
-        ({"n": 1}, {"message_id": "a\nb"}, "/id"),
-    ],
-)
-def test_python_send_refuses_what_http_refuses_and_writes_nothing(
-    broker: LockstepBroker, kwargs: dict[str, Any], options: dict[str, Any], field: str
-) -> None:
-    @dramatiq.actor
-    def work(n: int) -> None:
-        pass
-
-    with pytest.raises(InvalidMessage) as refused:
-        work.send_with_options(kwargs=kwargs, **options)
-    assert refused.value.field == field
-    assert broker.store.queues() == []
-
-
-def test_too_large_and_unknown_are_refused(broker: LockstepBroker) -> None:
-    @dramatiq.actor
-    def work(text: str) -> None:
-        pass
-
-    with pytest.raises(PayloadTooLarge):
-        work.send("x" * broker.settings.max_payload_bytes)
-    message = work.message("x").copy(actor_name="nobody")
-    with pytest.raises(UnknownActor):
-        broker.enqueue(message)
 
 
 def test_group_keys_are_any_text(start: Start, ended: Ended) -> None:

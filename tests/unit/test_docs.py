@@ -8,6 +8,7 @@ import typer.main
 
 from lockstep.cli import app
 from lockstep.settings import DOCUMENTED, Settings
+from middleware import make_broker
 
 SETTINGS = {name for name, _, _ in DOCUMENTED}
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -46,6 +47,15 @@ def test_docs_list_every_option(name: str) -> None:
     )
 
     assert set(re.findall(r"--[a-z]+", headline)) == options
+
+
+def test_docs_list_every_actor_option() -> None:
+    rows = re.findall(r"^\| (`.+?`) \|[ ✓]+\|", Path("docs/actors.md").read_text(), re.MULTILINE)
+    broker = make_broker(Settings.load({"REDIS_URL": "redis://127.0.0.1:1"}, env_file=""))
+
+    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == sorted(
+        broker.actor_options
+    )
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

@@ -10,6 +10,7 @@ from lockstep import errors
 from lockstep.errors import (
     Forbidden,
     InvalidMessage,
+    InvalidOption,
     InvalidSettings,
     LeaseLost,
     LockstepError,
@@ -27,6 +28,7 @@ from lockstep.errors import (
 OUTSIDE = [
     (LockstepError(), 500, 1),
     (InvalidSettings({"PORT": "no"}), 500, 2),
+    (InvalidOption("work: backoff: wrong"), 500, 1),
     (InvalidMessage("/args", "wrong"), 422, 2),
     (UnknownActor("greet"), 404, 2),
     (PayloadTooLarge(300, 256), 413, 2),

@@ -10,8 +10,10 @@ from dramatiq.brokers.stub import StubBroker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lockstep.arguments import check_arguments
+from lockstep.checks import MAX_DELAY_MS, RESERVED
 from lockstep.errors import InvalidMessage, LockstepError, UnknownActor
-from lockstep.requests import MAX_DELAY_MS, RESERVED, parse_request
+from lockstep.requests import parse_request
 
 broker = StubBroker(middleware=[])
 
@@ -151,19 +153,6 @@ TOO_FAR = int(time.time() * 1000) + MAX_DELAY_MS + 3_600_000
             )
         ),
         (anything_with(eta=0, delay_ms=0), "/eta"),
-        (anything_with(args=[1, {"deep": [2**64]}]), "/args/1/deep/0"),
-        (anything_with(kwargs={"a": "\ud800"}), "/kwargs/a"),
-        (anything_with(kwargs={"\ud800": 1}), "/kwargs"),
-        (anything_with(kwargs={"a": {"\ud800": 1}}), "/kwargs/a"),
-        ({"actor": "mail.send"}, "/kwargs/to"),
-        ({"actor": "mail.send", "args": ["a"]}, "/kwargs/body"),
-        ({"actor": "mail.send", "args": ["a", "b", "c"]}, "/args"),
-        ({"actor": "mail.send", "args": ["a", "b"], "kwargs": {"to": "c"}}, "/kwargs/to"),
-        ({"actor": "mail.send", "args": ["a", "b"], "kwargs": {"cc": "c"}}, "/kwargs/cc"),
-        ({"actor": "mail.send", "args": ["a", "b"], "kwargs": {"x/y": "c"}}, "/kwargs/x~1y"),
-        ({"actor": "positional"}, "/args"),
-        ({"actor": "positional", "kwargs": {"first": "a"}}, "/kwargs/first"),
-        ({"actor": "async", "kwargs": {}}, "/kwargs/body"),
     ],
 )
 def test_what_is_wrong_is_pointed_at(data: object, field: str) -> None:
@@ -171,7 +160,7 @@ def test_what_is_wrong_is_pointed_at(data: object, field: str) -> None:
 
 
 def test_the_pointer_begins_where_the_request_stands() -> None:
-    assert refused({"actor": "mail.send"}, "/messages/3").field == "/messages/3/kwargs/to"
+    assert refused({"actor": "mail.send", "id": 7}, "/messages/3").field == "/messages/3/id"
     assert refused(7, "/messages/3").field == "/messages/3"
 
 
@@ -185,17 +174,11 @@ def test_an_error_does_not_echo_a_huge_name() -> None:
     assert len(str(refused({"actor": "x" * 100_000}))) < 1000
 
 
-def test_endless_nesting_is_refused() -> None:
-    deep: list[Any] = []
-    for _ in range(600):
-        deep = [deep]
-    assert refused(anything_with(args=[deep])).field.startswith("/args/0/0")
-
-
 @pytest.mark.parametrize(
     "data",
     [
         {"actor": "positional", "args": ["a"]},
+        {"actor": "anything", "args": [], "kwargs": {}},
         {"actor": "positional", "args": ["a"], "kwargs": {"second": "b"}},
         {"actor": "mail.send", "kwargs": {"to": "a", "body": "b"}},
         {"actor": "anything", "args": [1, 2, 3], "kwargs": {"self": 1, "args": 2, "": 3}},
@@ -204,6 +187,7 @@ def test_endless_nesting_is_refused() -> None:
 )
 def test_arguments_that_fit_are_taken(data: dict[str, Any]) -> None:
     message, _ = parse_request(broker, data)
+    check_arguments(broker.get_actor(message.actor_name), message.args, message.kwargs)
     assert message.args == tuple(data.get("args", ()))
     assert message.kwargs == data.get("kwargs", {})
 
@@ -226,12 +210,12 @@ requests = st.dictionaries(names | texts, values, max_size=6).flatmap(
 
 @settings(max_examples=300, deadline=None)
 @given(requests | values)
-def test_anything_is_either_a_storable_message_or_a_refusal(data: object) -> None:
+def test_anything_is_either_a_message_or_a_refusal(data: object) -> None:
     try:
         message, delay = parse_request(broker, data)
     except LockstepError as error:
         assert isinstance(error, InvalidMessage)
         error.field.encode()
     else:
-        orjson.dumps([message.args, message.kwargs, message.options, message.message_id])
+        orjson.dumps([message.options, message.message_id])
         assert delay is None or 0 <= delay <= MAX_DELAY_MS

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from lockstep.checks import RESERVED
 from lockstep.metrics import BUCKETS, METRICS
-from lockstep.requests import FIELDS, RESERVED
+from lockstep.requests import FIELDS
 from web.app import ENDPOINTS
 
 DOCS = Path(__file__).parents[2] / "docs"

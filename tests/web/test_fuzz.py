@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lockstep.requests import FIELDS, RESERVED
+from lockstep.checks import RESERVED
+from lockstep.requests import FIELDS
 from tests.web.client import Client
 
 fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,145 @@
+"""The arguments of a message: whether its actor takes them, and which group they put it in."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from inspect import Parameter, signature
+from typing import Any, Final
+
+from dramatiq import Actor, Message
+
+from lockstep.checks import check_group, kind, member
+from lockstep.errors import InvalidMessage
+
+_BY_PLACE: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_BY_NAME: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a function takes."""
+
+    by_place: tuple[str, ...]
+    by_name: frozenset[str]
+    required: tuple[str, ...]
+    defaults: Mapping[str, object]
+    rest: str | None  #: the name of ``*args``
+    extra: str | None  #: the name of ``**kwargs``
+
+    def values(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """Every argument under its name, defaults too; what ``**kwargs`` takes also under names of its own."""
+        named = {**self.defaults, **dict(zip(self.by_place, args, strict=False))}
+        extra: dict[str, object] = {}
+        for name, value in kwargs.items():
+            (named if name in self.by_name else extra)[name] = value
+        if self.rest is not None:
+            named[self.rest] = tuple(args[len(self.by_place) :])
+        if self.extra is not None:
+            named[self.extra] = extra
+        return {**extra, **named}  # a parameter is never hidden by what a sender adds
+
+
+@lru_cache(maxsize=4096)
+def parameters_of(fn: Callable[..., Any]) -> Parameters:
+    """What ``fn`` takes, worked out once."""
+    all_of = tuple(signature(fn).parameters.values())
+    names = {parameter.kind: parameter.name for parameter in all_of}
+    single = [parameter for parameter in all_of if parameter.kind in {*_BY_PLACE, *_BY_NAME}]
+    return Parameters(
+        by_place=tuple(parameter.name for parameter in single if parameter.kind in _BY_PLACE),
+        by_name=frozenset(parameter.name for parameter in single if parameter.kind in _BY_NAME),
+        required=tuple(parameter.name for parameter in single if parameter.default is Parameter.empty),
+        defaults={p.name: p.default for p in single if p.default is not Parameter.empty},
+        rest=names.get(Parameter.VAR_POSITIONAL),
+        extra=names.get(Parameter.VAR_KEYWORD),
+    )
+
+
+def check_arguments(actor: "Actor[Any, Any]", args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+    """Check that the actor's function can be called with these arguments.
+
+    Raises:
+      InvalidMessage: it cannot; ``field`` points at the argument.
+    """
+    if not isinstance(args, list | tuple):
+        raise InvalidMessage("/args", f"expected an array, got {kind(args)}")
+    if not isinstance(kwargs, dict):
+        raise InvalidMessage("/kwargs", f"expected an object, got {kind(kwargs)}")
+    takes = parameters_of(actor.fn)
+    if len(args) > len(takes.by_place) and takes.rest is None:
+        raise InvalidMessage("/args", f"at most {len(takes.by_place)} expected, got {len(args)}")
+    given = takes.by_place[: len(args)]
+    _check_names(takes, given, kwargs)
+    for name in takes.required:
+        if name in given or (name in kwargs and name in takes.by_name):
+            continue
+        if name not in takes.by_name:
+            raise InvalidMessage("/args", f"{name!r} is missing")
+        raise InvalidMessage(member("/kwargs", name), "missing")
+
+
+def _check_names(takes: Parameters, given: Sequence[str], kwargs: Mapping[str, object]) -> None:
+    for name in kwargs:
+        if not isinstance(name, str):
+            raise InvalidMessage("/kwargs", f"expected names that are text, got {name!r}")
+        if name in takes.by_name:
+            if name in given:
+                raise InvalidMessage(member("/kwargs", name), "given in args already")
+        elif takes.extra is None:
+            raise InvalidMessage(member("/kwargs", name), "the actor has no such argument")
+
+
+def validate(actor: "Actor[Any, Any]", args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+    """Let the actor's own ``validate`` look at arguments that fit.
+
+    Raises:
+      InvalidMessage: it raised something; ``field`` is what an ``InvalidMessage`` of its own pointed at.
+    """
+    check = actor.options.get("validate")
+    if check is None:
+        return
+    takes = parameters_of(actor.fn)
+    try:
+        _call(check, takes.values(args, kwargs))
+    except InvalidMessage as error:
+        error.field = _by_place(error.field, takes.by_place[: len(args)])
+        raise
+    except ValueError as error:
+        raise InvalidMessage("/kwargs", str(error)) from None
+    except Exception as error:
+        raise InvalidMessage("/kwargs", f"refused by the actor: {error!r}") from error
+
+
+def group_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str | None:
+    """The group that a message joins, by its own options or those of its actor; its arguments fit.
+
+    Raises:
+      InvalidMessage: ``group_by`` does not make a group key of the arguments.
+    """
+    given = message.options.get("group", actor.options.get("group"))
+    if given is not None:
+        return check_group(given)
+    group_by = message.options.get("group_by", actor.options.get("group_by"))
+    if group_by is None:
+        return None
+    values = parameters_of(actor.fn).values(message.args, message.kwargs)
+    try:
+        group = _call(group_by, values) if callable(group_by) else group_by.format(**values)
+    except Exception as error:
+        raise InvalidMessage("/group", f"group_by does not fit the arguments: {error!r}") from error
+    return check_group(group)
+
+
+def _call(fn: Callable[..., Any], values: Mapping[str, object]) -> Any:
+    """Call ``fn`` with those of the values that it names, or with all if it has ``**kwargs``."""
+    takes = parameters_of(fn)
+    if takes.extra is None:
+        values = {name: value for name, value in values.items() if name in takes.by_name}
+    return fn(**values)
+
+
+def _by_place(field: str, given: Sequence[str]) -> str:
+    """A pointer to a named argument, as a pointer to its place if it was given by place."""
+    head, _, name = field.partition("/kwargs/")
+    first, slash, rest = name.partition("/")
+    return field if head or first not in given else f"/args/{given.index(first)}{slash}{rest}"

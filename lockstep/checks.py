@@ -1,0 +1,192 @@
+"""What the values of a message must be, however it is sent: over HTTP, by ``lockstep send`` or from Python.
+
+Each check returns the value that it was given, or raises ``InvalidMessage`` with the field. Nothing is written here.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from dramatiq.encoder import Encoder
+
+from lockstep.errors import InvalidMessage
+from lockstep.parsing import Backoff
+
+MAX_BATCH: Final = 1000  #: messages that are enqueued together
+MAX_GROUP: Final = 256  #: characters
+MAX_ID: Final = 128  #: characters
+MAX_DELAY_MS: Final = 52 * 7 * 86_400_000  #: milliseconds, 52 weeks
+MAX_ATTEMPTS: Final = 1000
+
+#: Names that are reserved for what comes later: refused, so that nobody relies on them by mistake.
+RESERVED: Final = ("idempotency_key", "priority", "callback_url", "depends_on")
+
+_MOST: Final = 2**63  #: above it, neither JSON nor Redis keep a whole number
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def check_group(group: object, pointer: str = "/group") -> str:
+    """A group key: any non-empty text up to 256 characters, and nothing in it is special."""
+    return check_text(group, MAX_GROUP, pointer)
+
+
+def check_id(message_id: object, pointer: str = "/id") -> str:
+    """A client-made message id: 1 to 128 characters, none of them a control character."""
+    text = check_text(message_id, MAX_ID, pointer)
+    if _CONTROL.search(text):
+        raise InvalidMessage(pointer, "control characters are not allowed")
+    return text
+
+
+def check_delay(delay_ms: object, pointer: str = "/delay_ms") -> int:
+    """Milliseconds, up to 52 weeks."""
+    return check_whole(delay_ms, 0, MAX_DELAY_MS, pointer)
+
+
+def check_eta(eta: object, pointer: str = "/eta") -> int:
+    """Milliseconds since 1970; this clock only bounds them, it does not decide when the message is due."""
+    value = _number(eta, pointer)
+    if value > time.time() * 1000 + MAX_DELAY_MS:
+        raise InvalidMessage(pointer, "expected a time since 1970 and at most 52 weeks ahead")
+    return int(value)
+
+
+def check_attempts(value: object, pointer: str = "/max_attempts") -> int:
+    """How often a message may be tried."""
+    return check_whole(value, 1, MAX_ATTEMPTS, pointer)
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Those options of a message that decide how it is run; it may have others, of other middleware."""
+    for name, value in options.items():
+        check = _OPTIONS.get(name)
+        if check is not None:
+            check(value, f"/{name}")
+
+
+def check_text(value: object, most: int | None, pointer: str) -> str:
+    """A text of 1 to ``most`` characters that UTF-8 can say."""
+    if not isinstance(value, str):
+        raise InvalidMessage(pointer, f"expected text, got {kind(value)}")
+    if not value or (most is not None and len(value) > most):
+        limit = f"up to {most} characters" if most else "a name"
+        raise InvalidMessage(pointer, f"expected {limit}, at least one; got {len(value)}")
+    if _unpaired(value):
+        raise InvalidMessage(pointer, "an unpaired surrogate is no text")
+    return value
+
+
+def check_whole(value: object, least: int, most: int, pointer: str) -> int:
+    """A whole number from ``least`` to ``most``."""
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidMessage(pointer, f"expected a whole number from {least} to {most}")
+    return value
+
+
+def find_unstorable(message: Any, encoder: Encoder) -> str:
+    """The pointer to what keeps a message from being encoded."""
+    for pointer, value in (("/args", message.args), ("/kwargs", message.kwargs), ("", message.options)):
+        if not _storable(value, encoder):
+            return _find_unstorable(value, pointer, encoder)
+    return ""
+
+
+def member(pointer: str, name: object) -> str:
+    """The pointer to a member of an object; to the object itself when the name is no use to a reader."""
+    if not isinstance(name, str) or len(name) > MAX_ID or _unpaired(name):
+        return pointer
+    return f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+
+
+def kind(value: object) -> str:
+    """What a value is called in JSON; that of a type which JSON has not, by its name."""
+    names = {dict: "an object", list: "an array", tuple: "an array", str: "text", bool: "a boolean"}
+    names |= {type(None): "null", int: "a number", float: "a number"}
+    return names.get(type(value)) or f"a value of type {type(value).__name__}"
+
+
+def _number(value: object, pointer: str) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST:
+        raise InvalidMessage(pointer, "expected a number of milliseconds, 0 or more")
+    return value
+
+
+def _number_or_none(value: object, pointer: str) -> object:
+    return value if value is None else _number(value, pointer)
+
+
+def _retries(value: object, pointer: str) -> int | None:
+    """As in Dramatiq: None is without end."""
+    return None if value is None else check_whole(value, 0, 2**31, pointer)
+
+
+def _backoff(value: object, pointer: str) -> object:
+    if value is None:
+        return value
+    try:
+        return Backoff.parse(check_text(value, None, pointer))
+    except ValueError as error:
+        raise InvalidMessage(pointer, str(error)) from None
+
+
+def _on_dead(value: object, pointer: str) -> object:
+    if value not in ("continue", "block"):
+        raise InvalidMessage(pointer, f"expected 'continue' or 'block', got: {value!r}")
+    return value
+
+
+def _throws(value: object, pointer: str) -> object:
+    # Dramatiq's worker asks isinstance: anything else would end its thread.
+    for one in value if isinstance(value, tuple) else (value,):
+        if one is not None and not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise InvalidMessage(pointer, "expected a class of exceptions, or a tuple of them")
+    return value
+
+
+def _reserved(value: object, pointer: str) -> object:
+    raise InvalidMessage(pointer, "not supported yet; leave it out")
+
+
+_OPTIONS: Final[dict[str, Callable[[object, str], object]]] = {
+    "max_attempts": check_attempts,
+    "max_retries": _retries,
+    "backoff": _backoff,
+    "on_dead": _on_dead,
+    "throws": _throws,
+    **dict.fromkeys(("min_backoff", "max_backoff", "time_limit", "max_age", "result_ttl"), _number_or_none),
+    **dict.fromkeys(RESERVED, _reserved),
+}
+
+
+def _unpaired(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _find_unstorable(value: object, pointer: str, encoder: Encoder) -> str:
+    for _ in range(32):  # deeper, the pointer would help nobody, and each level costs an encoding
+        for name, child in _children(value):
+            if not _storable(child, encoder):
+                value, pointer = child, member(pointer, name)
+                break
+        else:
+            break
+    return pointer
+
+
+def _children(value: object) -> list[tuple[object, object]]:
+    if isinstance(value, dict):
+        return list(value.items())
+    return [(str(index), item) for index, item in enumerate(value)] if isinstance(value, list | tuple) else []
+
+
+def _storable(value: Any, encoder: Encoder) -> bool:
+    try:
+        encoder.encode(value)
+    except Exception:
+        return False
+    return True
