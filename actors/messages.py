@@ -9,7 +9,7 @@ from dramatiq.middleware import CurrentMessage
 from actors import settings
 from actors.delivery import Deliverer, Outgoing
 from actors.shutdown import CloseAtShutdown
-from lockstep.errors import Permanent
+from lockstep.errors import InvalidMessage, Permanent
 
 #: Milliseconds beyond DELIVERY_TIMEOUT until a receiver that trickles its answer is cut off.
 _GRACE_MS: Final = 2_000
@@ -18,10 +18,26 @@ _deliverer = Deliverer(settings)
 dramatiq.get_broker().add_middleware(CloseAtShutdown(_deliverer.close))
 
 
+def check_deliverable(instance_id: Any, customer_id: Any, **others: Any) -> None:
+    """What can never be delivered is not accepted.
+
+    Raises:
+      InvalidMessage: an id is no text, or would make the group of another conversation; or a name is taken.
+    """
+    for name, value in (("instance_id", instance_id), ("customer_id", customer_id)):
+        if not isinstance(value, str) or not value:
+            raise InvalidMessage(f"/kwargs/{name}", "expected a text that is not empty")
+    if ":" in instance_id:  # or "a:b" and "c" would share a group with "a" and "b:c"
+        raise InvalidMessage("/kwargs/instance_id", "a colon is not allowed: it ends the id in the group key")
+    if "id" in others:
+        raise InvalidMessage("/kwargs/id", "this name is taken by the message id")
+
+
 @dramatiq.actor(
     actor_name="messages.deliver",
     queue_name="messages",
     group_by="{instance_id}:{customer_id}",
+    validate=check_deliverable,
     store_results=True,
     time_limit=int(settings.delivery_timeout * 1000) + _GRACE_MS,
 )
@@ -55,15 +71,13 @@ def encode(message_id: str, content: dict[str, Any], extra: dict[str, Any]) -> b
     """The JSON text of a message.
 
     Raises:
-      Permanent: an id is not a text, or a field of ``extra`` has a name of our own, or is not JSON.
+      Permanent: a message that an older release accepted fails ``check_deliverable``, or is not JSON.
     """
-    for name in ("instance_id", "customer_id"):
-        if not isinstance(content[name], str) or not content[name]:
-            raise Permanent(f"{name}: expected a text that is not empty", code="invalid_message")
-    if "id" in extra:
-        raise Permanent("id: this name is taken by the message id", code="invalid_message")
     try:
+        check_deliverable(**content, **extra)
         text = json.dumps({"id": message_id, **content, **extra}, allow_nan=False, separators=(",", ":"))
+    except InvalidMessage as error:
+        raise Permanent(str(error), code="invalid_message") from error
     except (TypeError, ValueError) as error:
         raise Permanent(f"the message is not JSON: {error}", code="invalid_message") from error
     return text.encode()

@@ -3,7 +3,7 @@
 import itertools
 import threading
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from lockstep.cli.common import complain
 from lockstep.errors import RedisUnavailable
@@ -39,15 +39,15 @@ class Demo(threading.Thread):
         for number in itertools.count(1):
             if self._stopped.wait(_INTERVAL):
                 break
-            # A field with the name of our own id is refused by the actor.
-            extra = {"id": "taken"} if number % _FAILING == 0 else {}
+            # Too old when it joins its group: nothing else fails for good without a receiver.
+            late: dict[str, Any] = {"delay": 100, "max_age": 1} if number % _FAILING == 0 else {}
             sample = {
                 "instance_id": "demo",
                 "customer_id": f"customer-{number % _CUSTOMERS}",
                 "body": f"sample {number}",
             }
             try:
-                messages.deliver.send(**sample, **extra)
+                messages.deliver.send_with_options(kwargs=sample, **late)
             except RedisUnavailable as error:
                 complain(f"demo: {error}")
         broker.close()
