@@ -3,6 +3,7 @@
 Each check returns the value that it was given, or raises ``InvalidMessage`` with the field. Nothing is written here.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -116,6 +117,11 @@ def _number_or_none(value: object, pointer: str) -> object:
     return value if value is None else _number(value, pointer)
 
 
+def _limit(value: object, pointer: str) -> object:
+    """As in Dramatiq: None and infinity are no limit."""
+    return value if value == math.inf else _number_or_none(value, pointer)
+
+
 def _retries(value: object, pointer: str) -> int | None:
     """As in Dramatiq: None is without end."""
     return None if value is None else check_whole(value, 0, 2**31, pointer)
@@ -154,7 +160,8 @@ _OPTIONS: Final[dict[str, Callable[[object, str], object]]] = {
     "backoff": _backoff,
     "on_dead": _on_dead,
     "throws": _throws,
-    **dict.fromkeys(("min_backoff", "max_backoff", "time_limit", "max_age", "result_ttl"), _number_or_none),
+    **dict.fromkeys(("min_backoff", "max_backoff", "result_ttl"), _number_or_none),
+    **dict.fromkeys(("time_limit", "max_age"), _limit),
     **dict.fromkeys(RESERVED, _reserved),
 }
 

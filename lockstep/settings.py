@@ -101,7 +101,7 @@ class Settings:
         86400.0, parsing.seconds(0, 366 * 86400), "seconds a finished record is kept"
     )
     retention_done_count: int = _setting(
-        1000, parsing.integer(0, 10_000_000), "finished records kept in each queue"
+        1000, parsing.integer(0, 10_000_000), "finished records kept in each shard of a queue"
     )
 
     delivery_url: str | None = _setting(None, parsing.http_url, "where messages.deliver posts", secret=True)

@@ -22,12 +22,6 @@ class GroupMutex(Middleware):
         """``group``, ``group_by`` and ``on_dead`` decide at enqueue which group a message joins."""
         return {"group", "group_by", "on_dead"}
 
-    def before_declare_actor(self, broker: Broker, actor: Any) -> None:
-        """Raises ValueError for an option that could never work."""
-        on_dead = actor.options.get("on_dead", "continue")
-        if on_dead not in {"continue", "block"}:
-            raise ValueError(f"on_dead: expected 'continue' or 'block', got: {on_dead!r}")
-
     def before_process_message(self, broker: Any, message: MessageProxy) -> None:
         """Let the actor run under its lease, or put the message back at its place."""
         if not isinstance(message, ClaimedMessage):

@@ -236,3 +236,11 @@ def test_an_actor_validates_its_arguments(broker: LockstepBroker) -> None:
     assert refused(broker, work, args=("raw",)) == "/kwargs"
     assert refused(broker, work, args=(7,)) == "/kwargs"
     work.send("+1", channel="sms")
+
+
+def test_an_actor_may_have_no_time_limit(broker: LockstepBroker) -> None:
+    @dramatiq.actor(time_limit=INF, max_age=None)
+    def work() -> None:
+        pass
+
+    assert broker.get_actor("work") is work
