@@ -7,12 +7,14 @@ stands at the end of a key, so nothing in it is special.
 =============  ======  ==================================================================
 key            type    what is in it
 =============  ======  ==================================================================
-meta           hash    seq, fence, epoch, hold_since, hold_until, reaped_at, latest, amnesty (ms)
+meta           hash    seq, fence, epoch, hold_since, hold_until, reaped_at, latest, amnesty, paused (ms)
 messages       hash    message id -> row (see ``lua/includes/row.lua``)
 group:g:GROUP  list    ids of a group's unfinished messages, its head first
 ready          list    refs of groups whose head may be claimed
 leases         hash    ref -> lease of its running head (``lua/includes/lease.lua``)
 expiries       zset    ref -> ms when its lease ends
+paused         set     refs of groups that an operator paused
+halted         set     those of them that would be ready
 blocked        zset    ref -> ms when its backoff ends; +inf: an operator must act
 scheduled      zset    acceptance number and id -> ms when it joins its group
 done           hash    id -> what is remembered of a finished message

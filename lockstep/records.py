@@ -128,6 +128,7 @@ class QueueCounts:
     oldest_ms: int | None  #: age in milliseconds of the head that has been ready longest
     stats: dict[str, int] = field(default_factory=dict)  #: counters since the queue exists
     claimers: dict[str, int] = field(default_factory=dict)  #: consumer -> milliseconds since it reaped
+    paused: bool = False  #: an operator stopped it
 
 
 __all__ = [

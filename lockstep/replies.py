@@ -16,7 +16,7 @@ _COUNTED_MESSAGES = (
     MessageState.DONE,
     MessageState.DEAD,
 )
-_COUNTED_GROUPS = (GroupState.READY, GroupState.LEASED, GroupState.BLOCKED)
+_COUNTED_GROUPS = (GroupState.READY, GroupState.LEASED, GroupState.BLOCKED, GroupState.PAUSED)
 
 #: Of a claim: what is ready is beyond the claimer's share.
 _BEYOND_SHARE = 2
@@ -95,18 +95,18 @@ def message_record(message_id: str, queue: str, reply: list[Any]) -> MessageReco
 def queue_counts(queue: str, shards: list[list[Any]]) -> QueueCounts:
     """The answers of ``counts`` of all shards of a queue, added up."""
     messages: Counter[MessageState] = Counter(dict.fromkeys(_COUNTED_MESSAGES, 0))
-    groups: Counter[GroupState] = Counter(dict.fromkeys((*_COUNTED_GROUPS, GroupState.PAUSED), 0))
+    groups: Counter[GroupState] = Counter(dict.fromkeys(_COUNTED_GROUPS, 0))
     stats: Counter[str] = Counter()
     claimers: dict[str, int] = {}
     ages = []
     for reply in shards:
         for state, number in zip(_COUNTED_MESSAGES, reply[:6], strict=True):
             messages[state] += number
-        for group_state, number in zip(_COUNTED_GROUPS, reply[6:9], strict=True):
+        for group_state, number in zip(_COUNTED_GROUPS, reply[6:10], strict=True):
             groups[group_state] += number
-        ages.append(reply[9])
-        stats.update(_pairs(reply[10]))
-        claimers.update(_pairs(reply[11]))
+        ages.append(reply[10])
+        stats.update(_pairs(reply[11]))
+        claimers.update(_pairs(reply[12]))
     oldest = max(ages)
     return QueueCounts(
         queue=queue,
@@ -115,6 +115,7 @@ def queue_counts(queue: str, shards: list[list[Any]]) -> QueueCounts:
         oldest_ms=None if oldest < 0 else oldest,
         stats=dict(stats),
         claimers=claimers,
+        paused=all(reply[13] == 1 for reply in shards),
     )
 
 

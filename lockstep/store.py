@@ -123,6 +123,34 @@ class Store:
         """Say that a claimer stopped in order and holds nothing."""
         self._call("leave", shard, [claimer, *sessions])
 
+    # -- operators' switches -----------------------------------------------------------------------------------
+
+    def pause(self, queue_name: str, group: str | None = None) -> bool:
+        """Claim nothing more of a queue, or of one group of it, until ``resume``; answers whether that is new.
+
+        What runs goes on to its end; what is sent is accepted. Within the time of one claim it holds everywhere.
+
+        Raises:
+          NotFound: there is no such queue.
+        """
+        return self._switch("pause", queue_name, group)
+
+    def resume(self, queue_name: str, group: str | None = None) -> bool:
+        """Claim again what ``pause`` stopped, each message at its place; answers whether it was paused.
+
+        Raises:
+          NotFound: there is no such queue.
+        """
+        return self._switch("resume", queue_name, group)
+
+    def _switch(self, script: str, queue_name: str, group: str | None) -> bool:
+        self._check_queue(queue_name)
+        shards, ref = self.shards(queue_name), ""
+        if group is not None:
+            shards, ref = [shards[shard_of(group, "", self.settings.queue_shards)]], f"g:{group}"
+        # If the process dies between two shards, saying it again does the rest.
+        return sum(self._call(script, shard, [ref]) for shard in shards) > 0
+
     # -- looking ------------------------------------------------------------------------------------------------
 
     def message(self, message_id: str) -> MessageRecord:
@@ -150,11 +178,14 @@ class Store:
         Raises:
           NotFound: there is no such queue.
         """
-        if queue_name not in self.queues():
-            raise NotFound("queue", queue_name)
+        self._check_queue(queue_name)
         return replies.queue_counts(
             queue_name, [self._call("counts", shard, []) for shard in self.shards(queue_name)]
         )
+
+    def _check_queue(self, queue_name: str) -> None:
+        if queue_name not in self.queues():
+            raise NotFound("queue", queue_name)
 
     def result(self, queue_name: str, group: str | None, message_id: str) -> bytes | None:
         """What the actor of a message returned, encoded; None: nothing, or not yet, or not any more."""

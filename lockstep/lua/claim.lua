@@ -7,7 +7,7 @@
 -- Answers: now (ms); whether other groups are ready (0: no, 1: yes, 2: yes, beyond the claimer's share);
 --          ms until something falls due (-1: nothing);
 --          then for each lease: ref, token, id, actor, payload, sequence, failures, crashes, enqueued, parked
--- States:  message waiting -> running; group ready -> leased; what is due: see includes/due.lua
+-- States:  message waiting -> running; group ready -> leased | paused; what is due: see includes/due.lua
 
 -- @include shard
 -- @include session
@@ -19,7 +19,7 @@
 local SESSION, NUMBER, EPOCH, NONCE, OWNER = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 local WANTED, LEASE_MS, HELD = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
 
-local meta = redis.call('HMGET', KEYS[1], 'fence', 'epoch', 'hold_until', 'hold_since')
+local meta = redis.call('HMGET', KEYS[1], 'fence', 'epoch', 'hold_until', 'hold_since', 'paused')
 
 -- Redis began a new life and may have lost its tail: a holder of the former life that this one does not know
 -- may still run. Nobody claims until its lease has ended or its renewal was refused, or the clock stepped back.
@@ -61,6 +61,10 @@ if claimed_before then
     return answer_again(claimed_before)
 end
 
+if meta[5] then
+    return {NOW, 0, -1} -- resuming wakes whoever waits
+end
+
 promote_due(100)
 
 local ready = redis.call('LLEN', key('ready'))
@@ -76,6 +80,20 @@ if HELD >= 0 then
     share = math.min(WANTED, math.max(0, math.ceil(groups / claimers) - HELD))
 end
 local refs = share > 0 and redis.call('LPOP', key('ready'), share) or {}
+
+-- Those that were paused while they could not be taken out of the ready list: they stay out until they are resumed.
+local taken = #refs
+if taken > 0 and redis.call('EXISTS', key('paused')) == 1 then
+    local paused, others = redis.call('SMISMEMBER', key('paused'), unpack(refs)), {}
+    for i, ref in ipairs(refs) do
+        if paused[i] == 1 then
+            redis.call('SADD', key('halted'), ref)
+        else
+            others[#others + 1] = ref
+        end
+    end
+    refs = others
+end
 
 local ids = {}
 for i, ref in ipairs(refs) do
@@ -119,7 +137,7 @@ end
 make_ready('RPUSH', passed)
 
 -- Pass the wake-up on when groups remain, take it back when none do.
-if ready > #refs or #passed > 0 then
+if ready > taken or #passed > 0 then
     if share < WANTED then
         answer[2], answer[3] = 2, next_due()
     else

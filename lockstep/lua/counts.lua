@@ -1,8 +1,9 @@
 -- Purpose: count what a shard holds, in constant time. Writes nothing.
 -- KEYS:    1 meta of the shard
 -- ARGV:    none
--- Answers: messages: scheduled, waiting, running, backoff, done, dead; groups: ready, leased, blocked;
---          age (ms) of the head that has been ready longest (-1: none); stats (flat); claimers (flat, ms since seen)
+-- Answers: messages: scheduled, waiting, running, backoff, done, dead; groups: ready, leased, blocked, paused;
+--          age (ms) of the head that has been ready longest (-1: none); stats (flat); claimers (flat, ms since seen);
+--          1 when the shard is paused, else 0
 -- States:  none changes
 
 -- @include shard
@@ -29,4 +30,5 @@ for i = 2, #claimers, 2 do
     claimers[i] = NOW - tonumber(claimers[i])
 end
 return {scheduled, waiting, leased, backoff, done, dead, redis.call('LLEN', key('ready')), leased,
-    redis.call('ZCARD', key('blocked')), age, redis.call('HGETALL', key('stats')), claimers}
+    redis.call('ZCARD', key('blocked')), redis.call('SCARD', key('halted')), age,
+    redis.call('HGETALL', key('stats')), claimers, redis.call('HEXISTS', KEYS[1], 'paused')}

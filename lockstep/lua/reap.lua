@@ -18,7 +18,7 @@
 local LEASE_MS, GAP, MAX_CRASHES = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local BATCH, KEEP_MS = tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local meta = redis.call('HMGET', KEYS[1], 'reaped_at', 'amnesty', 'latest')
+local meta = redis.call('HMGET', KEYS[1], 'reaped_at', 'amnesty', 'latest', 'paused')
 local reaped_at = tonumber(meta[1] or NOW)
 local amnesty = tonumber(meta[2] or 0)
 local latest = math.max(NOW, tonumber(meta[3] or 0)) -- of the clock, as far as it was seen here
@@ -97,7 +97,7 @@ end
 local due = promote_due(BATCH)
 
 -- The claimer that took the wake-up may have died before it claimed.
-if redis.call('EXISTS', key('ready')) == 1 then
+if not meta[4] and redis.call('EXISTS', key('ready')) == 1 then
     wake()
 end
 

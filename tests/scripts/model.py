@@ -29,6 +29,9 @@ class Model:
     ready: list[str] = field(default_factory=list)
     leased: dict[str, str] = field(default_factory=dict)  #: ref -> id
     blocked: set[str] = field(default_factory=set)
+    paused: set[str] = field(default_factory=set)  #: an operator said so
+    halted: set[str] = field(default_factory=set)  #: and they would be ready
+    all_paused: bool = False
     scheduled: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     dead: set[str] = field(default_factory=set)
@@ -43,7 +46,11 @@ class Model:
             self._join(id_, self.sequence)
 
     def claim(self, wanted: int) -> list[str]:
-        refs, self.ready = self.ready[:wanted], self.ready[wanted:]
+        if self.all_paused:
+            return []
+        taken, self.ready = self.ready[:wanted], self.ready[wanted:]
+        self.halted.update(self.paused.intersection(taken))
+        refs = [ref for ref in taken if ref not in self.paused]
         for ref in refs:
             self.leased[ref] = self.groups[ref][0]
         return [self.leased[ref] for ref in refs]
@@ -93,6 +100,22 @@ class Model:
             self.sequence += 1
             self._join(id_, self.sequence)
 
+    def pause(self, ref: str) -> bool:
+        new = ref not in self.paused
+        self.paused.add(ref)
+        if ref in self.ready:
+            self.ready.remove(ref)
+            self.halted.add(ref)
+        return new
+
+    def resume(self, ref: str) -> bool:
+        if ref in self.halted:
+            self.halted.remove(ref)
+            self.ready.append(ref)
+        was = ref in self.paused
+        self.paused.discard(ref)
+        return was
+
     def in_backoff(self) -> list[str]:
         return sorted(ref for ref in self.blocked if self.groups[ref][0] not in self.dead)
 
@@ -121,7 +144,7 @@ class Model:
             GroupState.READY: len(self.ready),
             GroupState.LEASED: len(self.leased),
             GroupState.BLOCKED: len(self.blocked),
-            GroupState.PAUSED: 0,
+            GroupState.PAUSED: len(self.halted),
         }
 
     def _join(self, id_: str, sequence: int) -> None:

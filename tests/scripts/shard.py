@@ -170,6 +170,8 @@ class Shard:
             case "hash":
                 read = {"messages": self._row, "leases": self._held, "done": self._held}.get(name, text)
                 return {text(field): read(value) for field, value in self.redis.hgetall(key).items()}
+            case "set":
+                return sorted(text(one) for one in self.redis.smembers(key))
             case "list":
                 return [text(one) for one in self.redis.lrange(key, 0, -1)]
             case "zset":

@@ -72,7 +72,7 @@ class Machine(RuleBasedStateMachine):
         number, nonce = self.shard.number(), secrets.token_hex(8)
         claim = self.shard.claim(wanted, number=number, nonce=nonce)
         assert [lease.id for lease in claim.leases] == self.model.claim(wanted)
-        assert claim.more == bool(self.model.ready)
+        assert claim.more == (bool(self.model.ready) and not self.model.all_paused)
         for lease in claim.leases:
             modelled = self.model.messages[lease.id]
             told = (lease.sequence, lease.failures, lease.crashes)
@@ -156,6 +156,20 @@ class Machine(RuleBasedStateMachine):
         else:
             assert self.shard.reap().due == len(refs) + len(ids)
 
+    @precondition(lambda self: self.model.messages)
+    @rule(pick=picks, resumes=st.booleans())
+    def switches_group(self, pick: int, resumes: bool) -> None:
+        listed = {message.ref for message in self.model.messages.values() if message.ref.startswith("g:")}
+        ref = _pick(sorted(listed | {"g:unheard of"}), pick)
+        name, modelled = ("resume", self.model.resume) if resumes else ("pause", self.model.pause)
+        assert self.shard.run(name, ref) == modelled(ref)
+
+    @rule(resumes=st.booleans())
+    def switches_all(self, resumes: bool) -> None:
+        changes = self.model.all_paused == resumes
+        assert self.shard.run("resume" if resumes else "pause", "") == changes
+        self.model.all_paused = not resumes
+
     # -- what must hold after each ------------------------------------------------------------------------------
 
     @invariant()
@@ -171,13 +185,16 @@ class Machine(RuleBasedStateMachine):
         assert state.get("done", {}).keys() == set(model.done)
         assert state.get("messages", {}).keys() == model.messages.keys()
         assert len(state.get("wake", [])) <= 1
-        assert bool(state.get("wake")) or not model.ready, "groups are ready and nobody is woken"
+        assert set(state.get("paused", [])) == model.paused
+        assert set(state.get("halted", [])) == model.halted
+        assert bool(state.get("wake")) or not model.ready or model.all_paused, "groups are ready and nobody is woken"
 
     @invariant()
     def tells_the_same(self) -> None:
         counts = replies.queue_counts("q", [self.shard.run("counts")])
         assert counts.messages == self.model.counts()
         assert counts.groups == self.model.group_counts()
+        assert counts.paused == self.model.all_paused
         for id_ in self.model.messages:
             told = self.shard.state(id_)
             assert told is not None
