@@ -132,6 +132,13 @@ METRICS: Final = (
         "Age of the head that has been ready longest; 0 when none is.",
         "counts oldest",
     ),
+    Metric(
+        "lockstep_queue_paused",
+        "gauge",
+        ("queue",),
+        "1 while an operator has stopped the whole queue, else 0.",
+        "counts paused",
+    ),
     Metric("lockstep_groups", "gauge", ("queue", "state"), "Groups in each state.", "counts groups"),
     Metric("lockstep_redis_up", "gauge", (), "1 when Redis answered this scrape, else 0.", "redis up"),
     Metric("lockstep_redis_memory_bytes", "gauge", (), "Memory that Redis uses.", "redis memory"),

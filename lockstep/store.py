@@ -149,7 +149,8 @@ class Store:
         if group is not None:
             shards, ref = [shards[shard_of(group, "", self.settings.queue_shards)]], f"g:{group}"
         # If the process dies between two shards, saying it again does the rest.
-        return sum(self._call(script, shard, [ref]) for shard in shards) > 0
+        changed = [self._call(script, shard, [ref]) == 1 for shard in shards]
+        return any(changed)
 
     # -- looking ------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ def queue_view(counts: QueueCounts) -> dict[str, Any]:
     """One queue in numbers: what is there, who claims from it (seconds since it was seen), what happened so far."""
     return {
         "name": counts.queue,
+        "paused": counts.paused,
         "messages": {state.value: number for state, number in counts.messages.items()},
         "groups": {state.value: number for state, number in counts.groups.items()},
         "oldest_seconds": None if counts.oldest_ms is None else counts.oldest_ms / 1000,

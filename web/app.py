@@ -16,10 +16,10 @@ from lockstep.broker import LockstepBroker
 from lockstep.reaper import Reaper
 from lockstep.service import EXIT_BROKEN, Service
 from lockstep.settings import Settings
-from web import health, messages, queues, scrape
+from web import health, messages, queues, scrape, switches
 from web.auth import authorize, check_local
 from web.context import ANSWER_SECONDS, Context, Threads
-from web.paths import MESSAGE, RawPath
+from web.paths import GROUP, MESSAGE, QUEUE, RawPath
 from web.problems import EXCEPTIONS
 from web.recorder import RecordRequests
 
@@ -55,6 +55,11 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/api/v1/messages/batch", messages.create_batch, "enqueue"),
     Endpoint("GET", MESSAGE, messages.show, "read"),
     Endpoint("GET", "/api/v1/queues", queues.index, "read"),
+    Endpoint("GET", QUEUE, queues.show, "read"),
+    Endpoint("POST", f"{QUEUE}/pause", switches.pause, "operate"),
+    Endpoint("POST", f"{QUEUE}/resume", switches.resume, "operate"),
+    Endpoint("POST", f"{GROUP}/pause", switches.pause, "operate"),
+    Endpoint("POST", f"{GROUP}/resume", switches.resume, "operate"),
     Endpoint("GET", "/queue/status", queues.status, "read"),
     Endpoint("GET", "/livez", health.live),
     Endpoint("GET", "/readyz", health.ready),

@@ -25,7 +25,8 @@ def check_local(request: Request, settings: Settings) -> None:
     """Without API keys, answer this machine only.
 
     The client must be local, and so must the name it calls us by: a web page may point its own name at
-    127.0.0.1 (DNS rebinding), and a proxy on this machine passes on what came from elsewhere.
+    127.0.0.1 (DNS rebinding), and a proxy on this machine passes on what came from elsewhere. Nor may a page
+    from elsewhere let the browser of somebody here press an operator's switch: browsers name it as ``Origin``.
 
     Raises:
       Problem: 403.
@@ -33,7 +34,8 @@ def check_local(request: Request, settings: Settings) -> None:
     if settings.api_keys:
         return
     client = request.client.host if request.client else None
-    if not _local_name(request.headers.get("host", "")) or (client is not None and not is_loopback(client)):
+    names = [request.headers.get("host", ""), *map(_host_of, request.headers.getlist("origin"))]
+    if not all(map(_local_name, names)) or (client is not None and not is_loopback(client)):
         raise Problem(403, "Without API_KEYS only this machine is answered, under the name localhost.")
 
 
@@ -76,6 +78,10 @@ def _known_key(secret: bytes, keys: Iterable[ApiKey]) -> ApiKey | None:
         if hmac.compare_digest(secret, key.secret.encode()):
             found = key
     return found
+
+
+def _host_of(origin: str) -> str:
+    return origin.partition("://")[2]  # nothing for "null", the origin of who will not tell
 
 
 def _local_name(host: str) -> bool:

@@ -26,6 +26,10 @@ register_url_convertor("segment", Segment())
 #: Path of one message; ``format(id=…)`` with a quoted id makes its address.
 MESSAGE: Final = "/api/v1/messages/{id:segment}"
 
+#: Path of one queue, and of one group of it.
+QUEUE: Final = "/api/v1/queues/{queue:segment}"
+GROUP: Final = f"{QUEUE}/groups/{{group:segment}}"
+
 
 def message_path(message_id: str) -> str:
     """The address of one message."""

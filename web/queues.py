@@ -20,6 +20,12 @@ async def index(request: Request) -> Response:
     return Json({"items": [queue_view(one) for one in counts]})
 
 
+async def show(request: Request) -> Response:
+    """One queue."""
+    context, name = Context.of(request), request.path_params["queue"]
+    return Json(queue_view(await context.threads.run(lambda: context.broker.store.counts(name))))
+
+
 async def status(request: Request) -> Response:
     """The same under the names of older systems: waiting, active, completed, failed, delayed."""
     context = Context.of(request)

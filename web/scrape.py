@@ -122,6 +122,8 @@ def _counted(name: str, counts: QueueCounts) -> Iterator[Sample]:
         yield from (((counts.queue, state), number) for state, number in counts.messages.items())
     elif name == "groups":
         yield from (((counts.queue, state), number) for state, number in counts.groups.items())
+    elif name == "paused":
+        yield (counts.queue,), float(counts.paused)
     else:
         yield (counts.queue,), (counts.oldest_ms or 0) / 1000
 

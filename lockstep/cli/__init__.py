@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from lockstep.cli import message, send, status, up, web, worker
+from lockstep.cli import message, send, status, switches, up, web, worker
 from lockstep.cli.common import complain
 from lockstep.errors import LockstepError, exit_code
 
@@ -25,6 +25,8 @@ app.command("worker")(worker.worker)
 app.command("send")(send.send)
 app.command("status")(status.status)
 app.command("message")(message.message)
+app.command("pause")(switches.pause)
+app.command("resume")(switches.resume)
 
 
 def main() -> None:

@@ -70,7 +70,10 @@ def _numbers(title: str, key: str, queues: list[dict[str, Any]], states: list[An
         row = [str(queue[key].get(state.value, 0)) for state in states]
         if key == "groups":
             row.append(_seconds(queue["oldest_seconds"]))
-        table.add_row(Text(queue["name"]), *row)
+        name = Text(queue["name"])
+        if key == "groups" and queue["paused"]:
+            name.append(" (paused)", style="yellow")
+        table.add_row(name, *row)
     return table
 
 

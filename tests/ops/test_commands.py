@@ -267,3 +267,22 @@ def test_help_names_every_command(run: Run) -> None:
 
     assert shown.returncode == 0
     assert all(name in shown.stdout for name in ("up", "web", "worker", "send", "status", "message"))
+
+
+def test_pause_and_resume(run: Run) -> None:
+    assert run("send", "messages.deliver", "--kwargs", json.dumps(KWARGS)).returncode == 0
+    steps = [
+        (("pause", "messages", "--group", "shop:c1"), "messages, group shop:c1: paused\n"),
+        (("pause", "messages", "--group", "shop:c1"), "messages, group shop:c1: paused already\n"),
+        (("resume", "messages", "--group", "shop:c1"), "messages, group shop:c1: resumed\n"),
+        (("resume", "messages"), "messages: not paused\n"),
+        (("pause", "messages"), "messages: paused\n"),
+    ]
+    for arguments, said in steps:
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (0, said), done.stderr
+    assert "messages (paused)" in run("status").stdout
+    answer = {"queue": "messages", "group": None, "paused": False, "changed": True}
+    assert json.loads(run("resume", "messages", "--json").stdout) == answer
+    assert run("pause", "nosuch").returncode == 1
+    assert run("pause", "messages", "--group", "").returncode == 2

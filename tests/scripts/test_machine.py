@@ -187,7 +187,9 @@ class Machine(RuleBasedStateMachine):
         assert len(state.get("wake", [])) <= 1
         assert set(state.get("paused", [])) == model.paused
         assert set(state.get("halted", [])) == model.halted
-        assert bool(state.get("wake")) or not model.ready or model.all_paused, "groups are ready and nobody is woken"
+        assert bool(state.get("wake")) or not model.ready or model.all_paused, (
+            "groups are ready and nobody is woken"
+        )
 
     @invariant()
     def tells_the_same(self) -> None:

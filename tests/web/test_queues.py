@@ -20,6 +20,7 @@ def test_queues_in_numbers(client: Client) -> None:
     client.app.state.context.broker.store.count("mail", counted)
     mail, other = client.get("/api/v1/queues").json()["items"]
     assert (mail["name"], other["name"]) == ("mail", "other")
+    assert client.get("/api/v1/queues/mail").json() | {"oldest_seconds": mail["oldest_seconds"]} == mail
     assert mail["messages"] == {
         "scheduled": 0,
         "waiting": 2,
