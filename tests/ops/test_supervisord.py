@@ -122,6 +122,8 @@ def test_a_stuck_worker_is_killed_soon_after_its_time_to_drain(
         (tmp_path / ".env").write_text("WORKER_SHUTDOWN_TIMEOUT=500ms\n")
     with supervisord(settings, tmp_path, **changes) as log:
         wait_for("web", lambda: ready(port), 30)
+        # Stuck before its master knows that it started, it would keep the master waiting for that.
+        wait_for("the worker", lambda: "worker.ready" in log.read_text(), 30)
         message = {"actor": "stuck"}
         answer = httpx.post(f"http://127.0.0.1:{port}/api/v1/messages", json=message, trust_env=False)
         assert answer.status_code == 202, answer.text
