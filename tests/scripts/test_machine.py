@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
             if due:
                 self.shard.redis.zadd(self.shard.key(name), dict.fromkeys(due, 1), xx=True)
         self.model.fall_due(refs=refs, ids=ids)
-        if by_claim:
+        if by_claim and not self.model.all_paused:  # else the reaper does it
             self.claim(1)
         else:
             assert self.shard.reap().due == len(refs) + len(ids)
