@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dramatiq import Consumer, DecodeError, MessageProxy
 
@@ -44,6 +44,16 @@ _GIVE_BACK_SECONDS = 0.5
 
 #: Seconds that closing waits for Redis; what is not settled by then runs again after its lease.
 _CLOSE_SECONDS = 5.0
+
+
+#: What an attempt is counted as, by how its lease ends.
+_OUTCOMES: Final = {
+    Verb.COMPLETE: "done",
+    Verb.RETRY: "retry",
+    Verb.DEAD_LETTER: "dead",
+    Verb.RELEASE: "released",
+    Verb.CANCEL: "cancelled",
+}
 
 
 class LockstepConsumer(Consumer):
@@ -156,10 +166,7 @@ class LockstepConsumer(Consumer):
 
     def _count(self, message: ClaimedMessage, settlement: Settlement) -> None:
         now, lease = time.monotonic(), message.lease
-        outcome = {Verb.COMPLETE: "done", Verb.RETRY: "retry", Verb.DEAD_LETTER: "dead"}.get(
-            settlement.verb, "released"
-        )
-        self._exact[metrics.attempt_field(message.actor_name, outcome)] += 1
+        self._exact[metrics.attempt_field(message.actor_name, _OUTCOMES[settlement.verb])] += 1
         if not message.started_at:
             return
         seconds = now - message.started_at

@@ -48,7 +48,7 @@ class Exchange:
         self._link = link
         self._settings = settings
         self._owner = owner
-        self._meta = shard.prefix + "meta"
+        self._keys = (shard.meta,)
         self._pending: Request | None = None
         self.held = 0  #: claimed here and not yet to be settled; kept by the consumer
 
@@ -104,14 +104,14 @@ class Exchange:
     def _calls(self, request: Request) -> list[Call]:
         calls: list[Call] = []
         if request.settle is not None:
-            calls.append((scripts.load("settle"), self._meta, request.settle))
+            calls.append((scripts.load("settle"), self._keys, request.settle))
         if request.wanted:
             hold = "0" if self._settings.redis_synced_writes else "1"
             arguments = (
                 *(self.sessions[1], request.claim_number, self._link.epoch, request.nonce),
                 *(request.wanted, self._settings.lease_ms, self._owner, hold, request.held),
             )
-            calls.append((scripts.load("claim"), self._meta, arguments))
+            calls.append((scripts.load("claim"), self._keys, arguments))
         return calls
 
     def _settle_arguments(
@@ -126,7 +126,7 @@ class Exchange:
         return tuple(arguments)
 
 
-def settlement_arguments(one: Settlement) -> tuple[Any, ...]:
+def settlement_arguments(one: Settlement) -> tuple[Any, ...]:  # noqa: PLR0911  (one for each verb)
     """A settlement as ``settle.lua`` reads it."""
     head = (one.ref, one.token, one.id)
     match one.verb:
@@ -142,3 +142,5 @@ def settlement_arguments(one: Settlement) -> tuple[Any, ...]:
             return ("dead_letter", *head, one.reason, one.error)
         case Verb.RELEASE:
             return ("release", *head, one.delay_ms, one.reason, int(one.park))
+        case Verb.CANCEL:
+            return ("cancel", *head)

@@ -7,10 +7,12 @@ stands at the end of a key, so nothing in it is special.
 =============  ======  ==================================================================
 key            type    what is in it
 =============  ======  ==================================================================
-meta           hash    seq, fence, epoch, hold_since, hold_until, reaped_at, latest, amnesty, paused (ms)
+meta           hash    seq, fence, epoch, hold_since, hold_until, reaped_at, latest, amnesty, paused (ms),
+                       leveled, turn
 messages       hash    message id -> row (see ``lua/includes/row.lua``)
 group:g:GROUP  list    ids of a group's unfinished messages, its head first
-ready          list    refs of groups whose head may be claimed
+ready          list    refs of groups whose head may be claimed; those with a priority of 1 to 9 in
+                       ready:1 to ready:9
 leases         hash    ref -> lease of its running head (``lua/includes/lease.lua``)
 expiries       zset    ref -> ms when its lease ends
 paused         set     refs of groups that an operator paused
@@ -22,9 +24,18 @@ done_order     list    ids in done, oldest first
 dead           zset    id of a dead letter -> ms when it died
 result:ID      string  what an actor returned, until its time to live ends
 wake           list    at most a few tokens that wake idle consumers
+cancelled      zset    id of a message that was taken back -> ms when it was
 claimers       zset    consumer -> ms when it last reaped; who must be waited for after a restart
 stats          hash    counters and histogram buckets
 session:NAME   string  the last call of a session and its answer, for ten minutes
+=============  ======  ==================================================================
+
+What belongs to no shard stands under the namespace alone, in braces:
+
+=============  ======  ==================================================================
+key            type    what is in it
+=============  ======  ==================================================================
+queues         set     every queue that ever accepted a message or had a worker
 =============  ======  ==================================================================
 
 A ref names a group: ``g:`` and its key, or ``m:`` and the id of a message without a group, which is
@@ -50,6 +61,11 @@ class ShardKeys:
         return f"{{{self.namespace}:{self.queue}:{self.shard}}}:"
 
     @cached_property
+    def meta(self) -> str:
+        """What every script on the shard is given; it makes the names of the others from it."""
+        return self.prefix + "meta"
+
+    @cached_property
     def wake(self) -> str:
         """The list that idle consumers block on."""
         return self.prefix + "wake"
@@ -64,6 +80,6 @@ def shard_of(group: str | None, message_id: str, shards: int) -> int:
     return 0 if shards == 1 else crc32((group or message_id).encode()) % shards
 
 
-def queues_key(namespace: str) -> str:
-    """The set of all queues that ever accepted a message or had a worker."""
-    return f"{{{namespace}}}:queues"
+def global_key(namespace: str, name: str) -> str:
+    """A key that belongs to no shard; those of a namespace share one hash tag."""
+    return f"{{{namespace}}}:{name}"

@@ -37,7 +37,8 @@ _PASSING: Final = (
     *("CLUSTERDOWN ", "TRYAGAIN ", "NOAUTH ", "NOPERM "),
 )
 
-Call = tuple[Script, str, Sequence[Any]]
+#: A script, its KEYS, its ARGV.
+Call = tuple[Script, tuple[str, ...], Sequence[Any]]
 
 
 def make_pool(settings: Settings, *, socket_timeout: float) -> ConnectionPool:
@@ -174,8 +175,8 @@ class Link:
 
     def _exchange(self, connection: Connection, calls: list[Call], *, whole: bool = False) -> list[Any]:
         commands = [
-            (*(("EVAL", script.text) if whole else ("EVALSHA", script.sha)), 1, meta, *arguments)
-            for script, meta, arguments in calls
+            (*(("EVAL", script.text) if whole else ("EVALSHA", script.sha)), len(keys), *keys, *arguments)
+            for script, keys, arguments in calls
         ]
         connection.send_packed_command(connection.pack_commands(commands))
         replies = []

@@ -45,6 +45,8 @@ class Reaper:
             log.warning(
                 "lease.reaped", queue=queue, message_id=message_id, next="the stalled message will be retried"
             )
+        for message_id in result.cancelled:
+            log.info("message.cancelled", queue=queue, message_id=message_id)
         for message_id in result.dead:
             log.error("message.dead", queue=queue, message_id=message_id, reason="worker_lost")
         if result.extended:

@@ -1,5 +1,6 @@
 """The values that cross the boundary between the store and everybody else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ class NewMessage:
     delay_ms: int = 0  #: milliseconds until it joins its group, by the server's clock
     eta_ms: int | None = None  #: or the time at which it joins, milliseconds since 1970 by the server's clock
     blocks: bool = False  #: its death blocks its group until an operator acts
+    extra: Mapping[str, object] = field(
+        default_factory=dict
+    )  #: what few messages have (``lua/includes/row.lua``)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,9 @@ class Reaped:
     extended: int  #: expired leases that were extended because nobody could renew them
     due: int  #: messages and groups whose time came
     new: bool = False  #: the claimer was not known: it is new, or Redis lost its data
+    cancelled: list[str] = field(
+        default_factory=list
+    )  #: ids that were to be cancelled when their worker died
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ _COUNTED_MESSAGES = (
     MessageState.BACKOFF,
     MessageState.DONE,
     MessageState.DEAD,
+    MessageState.CANCELLED,
 )
 _COUNTED_GROUPS = (GroupState.READY, GroupState.LEASED, GroupState.BLOCKED, GroupState.PAUSED)
 
@@ -52,8 +53,9 @@ def lease(reply: list[Any]) -> Lease:
 
 def reaped(reply: list[Any]) -> Reaped:
     """The answer of ``reap``."""
-    extended, due, retried, dead, new = reply
-    return Reaped([i.decode() for i in retried], [i.decode() for i in dead], extended, due, new == 1)
+    extended, due, retried, dead, new, cancelled = reply
+    ids = [[one.decode() for one in some] for some in (retried, dead, cancelled)]
+    return Reaped(ids[0], ids[1], extended, due, new == 1, ids[2])
 
 
 def _attempt(reply: list[Any]) -> Attempt:
@@ -100,13 +102,13 @@ def queue_counts(queue: str, shards: list[list[Any]]) -> QueueCounts:
     claimers: dict[str, int] = {}
     ages = []
     for reply in shards:
-        for state, number in zip(_COUNTED_MESSAGES, reply[:6], strict=True):
+        for state, number in zip(_COUNTED_MESSAGES, reply[:7], strict=True):
             messages[state] += number
-        for group_state, number in zip(_COUNTED_GROUPS, reply[6:10], strict=True):
+        for group_state, number in zip(_COUNTED_GROUPS, reply[7:11], strict=True):
             groups[group_state] += number
-        ages.append(reply[10])
-        stats.update(_pairs(reply[11]))
-        claimers.update(_pairs(reply[12]))
+        ages.append(reply[11])
+        stats.update(_pairs(reply[12]))
+        claimers.update(_pairs(reply[13]))
     oldest = max(ages)
     return QueueCounts(
         queue=queue,
@@ -115,7 +117,7 @@ def queue_counts(queue: str, shards: list[list[Any]]) -> QueueCounts:
         oldest_ms=None if oldest < 0 else oldest,
         stats=dict(stats),
         claimers=claimers,
-        paused=all(reply[13] == 1 for reply in shards),
+        paused=all(reply[14] == 1 for reply in shards),
     )
 
 

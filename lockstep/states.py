@@ -7,13 +7,19 @@ from       to         script
 =========  =========  ==========================
 (none)     waiting    enqueue
 (none)     scheduled  enqueue, with a delay
+(none)     backoff    enqueue, with a delay that holds its place
+waiting    backoff    claim, of a delayed head that holds its place
 scheduled  waiting    claim and reap, when due
 waiting    running    claim
 running    done       settle complete
+running    cancelled  settle cancel
 running    backoff    settle retry, settle release with a delay
 running    waiting    settle release, reap
 running    dead       settle dead_letter, reap after MAX_CRASHES
 backoff    waiting    claim and reap, when due
+scheduled  cancelled  cancel
+waiting    cancelled  cancel
+backoff    cancelled  cancel
 =========  =========  ==========================
 """
 
@@ -48,3 +54,4 @@ class Verb(StrEnum):
     RETRY = "retry"
     DEAD_LETTER = "dead_letter"
     RELEASE = "release"
+    CANCEL = "cancel"

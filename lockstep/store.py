@@ -1,27 +1,21 @@
-"""Everything that Lockstep does to Redis: one typed method for each script; nobody else sends a command.
+"""Everything that Lockstep does to Redis: one typed method for each script, the rarer ones in parts of their own.
 
-All methods may be called from any thread. Each raises ``RedisUnavailable`` within REDIS_TIMEOUT seconds when Redis
-does not answer, and ``ScriptFailed`` on a defect.
+``Store`` has what every message needs. Raises and threads: see ``Calls``.
 """
 
-import os
-import queue
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from redis.connection import ConnectionPool
+import orjson
 
 from lockstep import replies, scripts
+from lockstep.calls import Calls
 from lockstep.errors import NotFound
-from lockstep.keys import ShardKeys, queues_key, shard_of
-from lockstep.link import Call, Link, make_pool
+from lockstep.keys import ShardKeys, shard_of
+from lockstep.link import Call, Link
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped
 from lockstep.settings import Settings
-
-T = TypeVar("T")
 
 #: How far into its group a message's position is counted.
 POSITION_LIMIT = 1000
@@ -30,39 +24,17 @@ POSITION_LIMIT = 1000
 REAP_BATCH = 200
 
 
-class Store:
+class Store(Calls):
     """The state of all queues of a namespace."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._links: queue.SimpleQueue[Link] = queue.SimpleQueue()
+        super().__init__(settings)
         self._known_queues: set[str] = set()
-        self._pid = os.getpid()
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
         """A store that connects when it is first used."""
         return cls(settings)
-
-    @cached_property
-    def _pool(self) -> ConnectionPool:
-        return make_pool(self.settings, socket_timeout=self.settings.redis_timeout / 2)
-
-    def new_link(self) -> Link:
-        """A link of one's own, for a thread that calls often."""
-        return Link(self._pool, timeout=self.settings.redis_timeout)
-
-    def new_blocking_link(self, seconds: float) -> Link:
-        """A link for reads that block in Redis for up to ``seconds``."""
-        pool = make_pool(self.settings, socket_timeout=seconds + self.settings.redis_timeout)
-        return Link(pool, timeout=seconds + self.settings.redis_timeout)
-
-    def shards(self, queue_name: str) -> list[ShardKeys]:
-        """The keys of all shards of a queue."""
-        return [
-            ShardKeys(self.settings.queue_namespace, queue_name, number)
-            for number in range(self.settings.queue_shards)
-        ]
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -73,7 +45,7 @@ class Store:
             self._known_queues.add(queue_name)
 
     def _list_queue(self, queue_name: str) -> None:
-        self._command("SADD", queues_key(self.settings.queue_namespace), queue_name)
+        self.command("SADD", self.global_key("queues"), queue_name)
 
     def enqueue(self, queue_name: str, messages: Sequence[NewMessage]) -> list[Accepted]:
         """Accept messages in their order; all or none of those that share a shard.
@@ -89,7 +61,7 @@ class Store:
         shards = self.shards(queue_name)
         for shard, places in by_shard.items():
             chosen = [messages[place] for place in places]
-            answers = self._call("enqueue", shards[shard], _enqueue_arguments(chosen), session=True)
+            answers = self.run("enqueue", shards[shard], _enqueue_arguments(chosen), session=True)
             accepted.update(
                 (place, replies.accepted(message.id, answer))
                 for place, message, answer in zip(places, chosen, answers, strict=True)
@@ -101,12 +73,12 @@ class Store:
     def extend(self, link: Link, shard: ShardKeys, tokens: Sequence[tuple[str, str]]) -> list[bool]:
         """Renew leases, given as ref and token, over the caller's own link; answers for each whether it holds."""
         arguments = [self.settings.lease_ms, *(part for pair in tokens for part in pair)]
-        calls: list[Call] = [(scripts.load("extend"), shard.prefix + "meta", arguments)]
-        return [answer == 1 for answer in link.run(lambda: calls)[0]]
+        calls: list[Call] = [(scripts.load("extend"), (shard.meta,), arguments)]
+        return [answer > 0 for answer in link.run(lambda: calls)[0]]
 
     def start(self, shard: ShardKeys, ref: str, token: str) -> bool:
         """Say that a suspect starts now, so that a crash counts against it; answers whether its lease holds."""
-        return bool(self._call("start", shard, [ref, token]) == 1)
+        return bool(self.run("start", shard, [ref, token]) == 1)
 
     def reap(self, shard: ShardKeys, *, claimer: str = "") -> Reaped:
         """Take back leases that ended without a settle, at most ``REAP_BATCH``; let what is due go on."""
@@ -114,14 +86,14 @@ class Store:
         gap_ms = int(max(settings.lease_ms / 3, settings.reap_seconds * 2500))
         age_ms = int(settings.retention_done_age * 1000)
         arguments = [claimer, settings.lease_ms, gap_ms, settings.max_crashes, REAP_BATCH, age_ms]
-        reaped = replies.reaped(self._call("reap", shard, arguments))
+        reaped = replies.reaped(self.run("reap", shard, arguments))
         if reaped.new:  # a queue is listed again soon after Redis lost its data: its workers come back first
             self._list_queue(shard.queue)
         return reaped
 
     def leave(self, shard: ShardKeys, claimer: str, sessions: Sequence[str]) -> None:
         """Say that a claimer stopped in order and holds nothing."""
-        self._call("leave", shard, [claimer, *sessions])
+        self.run("leave", shard, [claimer, *sessions])
 
     # -- operators' switches -----------------------------------------------------------------------------------
 
@@ -144,12 +116,12 @@ class Store:
         return self._switch("resume", queue_name, group)
 
     def _switch(self, script: str, queue_name: str, group: str | None) -> bool:
-        self._check_queue(queue_name)
+        self.check_queue(queue_name)
         shards, ref = self.shards(queue_name), ""
         if group is not None:
-            shards, ref = [shards[shard_of(group, "", self.settings.queue_shards)]], f"g:{group}"
+            shards, ref = [self.shard_of(queue_name, group, "")], f"g:{group}"
         # If the process dies between two shards, saying it again does the rest.
-        changed = [self._call(script, shard, [ref]) == 1 for shard in shards]
+        changed = [self.run(script, shard, [ref]) == 1 for shard in shards]
         return any(changed)
 
     # -- looking ------------------------------------------------------------------------------------------------
@@ -162,16 +134,10 @@ class Store:
         """
         for queue_name in self.queues():
             for shard in self.shards(queue_name):
-                reply = self._call("inspect", shard, [message_id, POSITION_LIMIT])
+                reply = self.run("inspect", shard, [message_id, POSITION_LIMIT])
                 if reply is not None:
                     return replies.message_record(message_id, queue_name, reply)
         raise NotFound("message", message_id)
-
-    def queues(self) -> list[str]:
-        """Every queue that ever accepted a message or had a worker, sorted."""
-        return sorted(
-            name.decode() for name in self._command("SMEMBERS", queues_key(self.settings.queue_namespace))
-        )
 
     def counts(self, queue_name: str) -> QueueCounts:
         """One queue in numbers, in constant time.
@@ -179,67 +145,30 @@ class Store:
         Raises:
           NotFound: there is no such queue.
         """
-        self._check_queue(queue_name)
+        self.check_queue(queue_name)
         return replies.queue_counts(
-            queue_name, [self._call("counts", shard, []) for shard in self.shards(queue_name)]
+            queue_name, [self.run("counts", shard, []) for shard in self.shards(queue_name)]
         )
-
-    def _check_queue(self, queue_name: str) -> None:
-        if queue_name not in self.queues():
-            raise NotFound("queue", queue_name)
 
     def result(self, queue_name: str, group: str | None, message_id: str) -> bytes | None:
         """What the actor of a message returned, encoded; None: nothing, or not yet, or not any more."""
-        shard = self.shards(queue_name)[shard_of(group, message_id, self.settings.queue_shards)]
-        value = self._command("GET", shard.result(message_id))
+        shard = self.shard_of(queue_name, group, message_id)
+        value = self.command("GET", shard.result(message_id))
         return None if value is None else bytes(value)
 
     def ping(self) -> None:
         """Return when Redis answers."""
-        self._command("PING")
+        self.command("PING")
 
     def redis_memory(self) -> int:
         """Bytes that Redis uses."""
-        info = bytes(self._command("INFO", "memory"))
+        info = bytes(self.command("INFO", "memory"))
         return int(info.split(b"used_memory:", 1)[1].split(b"\r\n", 1)[0])
 
     def count(self, queue_name: str, counters: Counter[str]) -> None:
         """Add to a queue's statistics."""
         arguments = [0, "0", len(counters), *(part for pair in counters.items() for part in pair)]
-        self._call("settle", self.shards(queue_name)[0], arguments, session=True)
-
-    def close(self) -> None:
-        """Close all connections that are not in use."""
-        while not self._links.empty():
-            self._links.get().disconnect()
-
-    # -- one call -----------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _link(self) -> Iterator[Link]:
-        if self._pid != os.getpid():  # forked: the parent's sockets are not ours
-            self._links, self._pid = queue.SimpleQueue(), os.getpid()
-            self.__dict__.pop("_pool", None)
-        try:
-            link = self._links.get_nowait()
-        except queue.Empty:
-            link = self.new_link()
-        try:
-            yield link
-        finally:
-            self._links.put(link)
-
-    def _call(self, name: str, shard: ShardKeys, arguments: Sequence[Any], *, session: bool = False) -> Any:
-        script, meta = scripts.load(name), shard.prefix + "meta"
-        with self._link() as link:
-            head = (link.session, link.next_number()) if session else ()
-            calls: list[Call] = [(script, meta, (*head, *arguments))]
-            build: Callable[[], list[Call]] = lambda: calls  # noqa: E731
-            return link.run(build)[0]
-
-    def _command(self, *parts: Any) -> Any:
-        with self._link() as link:
-            return link.command(*parts)
+        self.run("settle", self.shards(queue_name)[0], arguments, session=True)
 
 
 def _enqueue_arguments(messages: Sequence[NewMessage]) -> list[Any]:
@@ -247,5 +176,6 @@ def _enqueue_arguments(messages: Sequence[NewMessage]) -> list[Any]:
     for message in messages:
         ref = f"m:{message.id}" if message.group is None else f"g:{message.group}"
         delay = message.delay_ms if message.eta_ms is None else f"={message.eta_ms}"
-        arguments += (message.id, ref, message.actor, message.payload, delay, int(message.blocks))
+        extra = orjson.dumps(message.extra) if message.extra else b""
+        arguments += (message.id, ref, message.actor, message.payload, delay, int(message.blocks), extra)
     return arguments

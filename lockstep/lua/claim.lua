@@ -14,10 +14,14 @@
 -- @include row
 -- @include lease
 -- @include group
+-- @include ready
 -- @include due
 
 local SESSION, NUMBER, EPOCH, NONCE, OWNER = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 local WANTED, LEASE_MS, HELD = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
+
+-- Groups that one claim takes out of the ready list at most: leased, or put where they must wait.
+local LOOKED_AT = 1000
 
 local meta = redis.call('HMGET', KEYS[1], 'fence', 'epoch', 'hold_until', 'hold_since', 'paused')
 
@@ -67,7 +71,7 @@ end
 
 promote_due(100)
 
-local ready = redis.call('LLEN', key('ready'))
+local ready = count_ready()
 if ready == 0 then
     return {NOW, 0, next_due()}
 end
@@ -79,11 +83,12 @@ if HELD >= 0 then
     local groups = ready + redis.call('HLEN', key('leases'))
     share = math.min(WANTED, math.max(0, math.ceil(groups / claimers) - HELD))
 end
-local refs = share > 0 and redis.call('LPOP', key('ready'), share) or {}
 
 -- Those that were paused while they could not be taken out of the ready list: they stay out until they are resumed.
-local taken = #refs
-if taken > 0 and redis.call('EXISTS', key('paused')) == 1 then
+local function without_paused(refs)
+    if redis.call('EXISTS', key('paused')) == 0 then
+        return refs
+    end
     local paused, others = redis.call('SMISMEMBER', key('paused'), unpack(refs)), {}
     for i, ref in ipairs(refs) do
         if paused[i] == 1 then
@@ -92,14 +97,8 @@ if taken > 0 and redis.call('EXISTS', key('paused')) == 1 then
             others[#others + 1] = ref
         end
     end
-    refs = others
+    return others
 end
-
-local ids = {}
-for i, ref in ipairs(refs) do
-    ids[i] = head_of(ref) or ''
-end
-local rows = #ids > 0 and redis.call('HMGET', key('messages'), unpack(ids))
 
 -- Bytes that are no row are handed out as they are: the worker cannot decode them either, and dead-letters them.
 local function read_claimed(id, ref, packed)
@@ -111,21 +110,51 @@ local function read_claimed(id, ref, packed)
     return row
 end
 
-local by_owner = held_by(OWNER)
 local fence = math.max(tonumber(meta[1] or 0), NOW_US - 1)
+local by_owner = held_by(OWNER)
 local answer, leases, expiries, leased, passed = {NOW, 0, 0}, {}, {}, {}, {}
-for i, ref in ipairs(refs) do
-    if rows[i] then
-        fence = fence + 1
-        local token = EPOCH .. ':' .. string.format('%016.0f', fence) .. ':' .. NONCE
-        answer[#answer + 1] = describe(ref, token, ids[i], read_claimed(ids[i], ref, rows[i]))
-        leases[#leases + 1] = ref
-        leases[#leases + 1] = token .. by_owner
-        expiries[#expiries + 1] = NOW + LEASE_MS
-        expiries[#expiries + 1] = ref
-        leased[#leased + 1] = ref
-    elseif ids[i] ~= '' and pop_head(ref) then
-        passed[#passed + 1] = ref -- its head has no row (Redis lost it): the group goes on without it
+
+local function lease(ref, id, row)
+    fence = fence + 1
+    local token = EPOCH .. ':' .. string.format('%016.0f', fence) .. ':' .. NONCE
+    answer[#answer + 1] = describe(ref, token, id, row)
+    leases[#leases + 1] = ref
+    leases[#leases + 1] = token .. by_owner
+    expiries[#expiries + 1] = NOW + LEASE_MS
+    expiries[#expiries + 1] = ref
+    leased[#leased + 1] = ref
+end
+
+-- Lease the heads of groups that were taken out of the ready list, or put them where they must wait.
+local function take(refs)
+    local ids = {}
+    for i, ref in ipairs(refs) do
+        ids[i] = head_of(ref) or ''
+    end
+    local rows = redis.call('HMGET', key('messages'), unpack(ids))
+    for i, ref in ipairs(refs) do
+        if rows[i] then
+            local row = read_claimed(ids[i], ref, rows[i])
+            if not waits_for_its_time(ref, row) then
+                lease(ref, ids[i], row)
+            end
+        elseif ids[i] ~= '' and pop_head(ref) then
+            passed[#passed + 1] = ref -- its head has no row (Redis lost it): the group goes on without it
+        end
+    end
+end
+
+-- Groups that must wait count as looked at, so that a claim ends however many of them there are.
+local taken = 0
+while #leased < share and taken < ready and taken < LOOKED_AT do
+    local refs = pop_ready(math.min(share - #leased, LOOKED_AT - taken))
+    if #refs == 0 then
+        break
+    end
+    taken = taken + #refs
+    refs = without_paused(refs)
+    if #refs > 0 then
+        take(refs)
     end
 end
 if #leased > 0 then

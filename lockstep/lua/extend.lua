@@ -1,7 +1,7 @@
 -- Purpose: renew leases. Safe to send twice.
 -- KEYS:    1 meta of the shard
 -- ARGV:    1 lease (ms), then for each lease: ref, token
--- Answers: for each lease: 1 renewed, 0 the token holds no lease
+-- Answers: for each lease: 1 renewed, 2 renewed, but its message is to be cancelled, 0 the token holds no lease
 -- States:  none changes: a lease that ended in time but was not reaped yet is still its holder's
 
 -- @include shard
@@ -17,7 +17,8 @@ local leases = redis.call('HMGET', key('leases'), unpack(refs))
 local answer, expiries = {}, {}
 for i, ref in ipairs(refs) do
     if holds(leases[i], tokens[i]) then
-        answer[i] = 1
+        local extras = extras_of(leases[i])
+        answer[i] = extras and extras.cancel and 2 or 1
         expiries[#expiries + 1] = NOW + tonumber(ARGV[1])
         expiries[#expiries + 1] = ref
     else

@@ -5,13 +5,16 @@
 -- States:  group ready -> paused; one in another state is paused when it would become ready
 
 -- @include shard
+-- @include row
+-- @include group
+-- @include ready
 
 local REF = ARGV[1]
 if REF == '' then
     return redis.call('HSETNX', KEYS[1], 'paused', NOW)
 end
 local changed = redis.call('SADD', key('paused'), REF)
-if redis.call('LREM', key('ready'), 1, REF) == 1 then
+if remove_ready(REF) then
     redis.call('SADD', key('halted'), REF)
 end
 return changed

@@ -5,15 +5,18 @@
 --          3 gap (ms) between reaps beyond which holders may have been unable to renew,
 --          4 crashes until a message is dead, 5 batch, 6 age (ms) of the oldest finished record to keep
 -- Answers: leases extended; what came due; ids put back; ids that are dead as worker_lost; 1 when
---          the claimer was not known
--- States:  message running -> waiting | dead; group leased -> ready | blocked | absent
+--          the claimer was not known; ids that were to be cancelled and now are
+-- States:  message running -> waiting | dead | cancelled; group leased -> ready | blocked | absent
 
 -- @include shard
 -- @include row
 -- @include lease
 -- @include group
+-- @include ready
 -- @include due
 -- @include dead
+-- @include cancelled
+-- @include finished
 
 local LEASE_MS, GAP, MAX_CRASHES = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local BATCH, KEEP_MS = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -41,7 +44,7 @@ if NOW < latest then
     end
 end
 
-local retried, dead, ready_first, ready_last = {}, {}, {}, {}
+local retried, dead, cancelled, ready_first, ready_last = {}, {}, {}, {}, {}
 
 -- A suspect (one crash short of its last) says when it starts; if it had not, the crash was another's.
 local function take_back(ref, packed)
@@ -58,14 +61,20 @@ local function take_back(ref, packed)
         end
         return
     end
-    local started = cmsgpack.unpack(string.sub(packed, TOKEN_LENGTH + 1))[3] == 1
+    local lease = read_lease(packed)
     local suspect = row[ROW.CRASHES] > 0 and row[ROW.CRASHES] >= MAX_CRASHES - 1
     end_lease(ref)
-    if started or not suspect then
+    if lease.started or not suspect then
         row[ROW.CRASHES] = row[ROW.CRASHES] + 1
     end
-    remember_attempt(row, read_lease(packed), 'crashed', '')
-    if row[ROW.CRASHES] >= MAX_CRASHES then
+    remember_attempt(row, lease, 'crashed', '')
+    if lease.extras and lease.extras.cancel then
+        cancelled[#cancelled + 1] = id
+        note_cancelled(id, row)
+        if pop_head(ref) then
+            ready_last[#ready_last + 1] = ref
+        end
+    elseif row[ROW.CRASHES] >= MAX_CRASHES then
         dead[#dead + 1] = id
         if bury_head(ref, id, row, 'worker_lost') then
             ready_last[#ready_last + 1] = ref
@@ -90,14 +99,15 @@ for i = 1, #expired, 2 do
 end
 make_ready('RPUSH', ready_last)
 make_ready('LPUSH', ready_first)
-if #retried + #dead > 0 then
-    redis.call('HINCRBY', key('stats'), 'reaped', #retried + #dead)
+local taken_back = #retried + #dead + #cancelled
+if taken_back > 0 then
+    redis.call('HINCRBY', key('stats'), 'reaped', taken_back)
 end
 
 local due = promote_due(BATCH)
 
 -- The claimer that took the wake-up may have died before it claimed.
-if not meta[4] and redis.call('EXISTS', key('ready')) == 1 then
+if not meta[4] and count_ready() > 0 then
     wake()
 end
 
@@ -109,9 +119,10 @@ for _ = 1, BATCH do
     end
     redis.call('LPOP', key('done_order'))
     redis.call('HDEL', key('done'), oldest)
-    redis.call('HDEL', key('messages'), oldest)
+    forget({oldest})
 end
+drop_older('cancelled', NOW - KEEP_MS, BATCH)
 
 local new = ARGV[1] ~= '' and redis.call('ZADD', key('claimers'), NOW, ARGV[1]) or 0
 redis.call('ZREMRANGEBYSCORE', key('claimers'), '-inf', NOW - 10 * LEASE_MS)
-return {extended, due, retried, dead, new}
+return {extended, due, retried, dead, new, cancelled}

@@ -5,11 +5,13 @@
 -- States:  group paused -> ready
 
 -- @include shard
+-- @include row
 -- @include group
+-- @include ready
 
 local REF = ARGV[1]
 if REF == '' then
-    if redis.call('EXISTS', key('ready')) == 1 then
+    if count_ready() > 0 then
         wake()
     end
     return redis.call('HDEL', KEYS[1], 'paused')

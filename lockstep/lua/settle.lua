@@ -1,4 +1,4 @@
--- Purpose: end leases, each by its token: complete, retry, dead-letter or release.
+-- Purpose: end leases, each by its token: complete, retry, dead-letter, release or cancel.
 --          A token that holds no lease changes nothing. Idempotent: a resent call gets its first answers.
 -- KEYS:    1 meta of the shard
 -- ARGV:    1 session, 2 call number, 3 finished records to keep, 4 '1' when a claim follows at once,
@@ -10,22 +10,27 @@
 --            dead_letter: reason, error (JSON)
 --            dead_result: (dead_letter with a result) reason, error (JSON), result, its time to live (ms)
 --            release:     delay (ms), reason ('' when it had not started), '1' to park (its actor is unknown)
+--            cancel:      nothing more
+--          Whoever was asked to cancel and ends otherwise than done is cancelled.
 -- Answers: for each settlement: 1 done as asked, 0 the token holds no lease
--- States:  message running -> done | backoff | waiting | dead; group leased -> ready | blocked | absent
+-- States:  message running -> done | backoff | waiting | dead | cancelled; group leased -> ready | blocked | absent
 
 -- @include shard
 -- @include session
 -- @include row
 -- @include lease
 -- @include group
+-- @include ready
 -- @include dead
+-- @include cancelled
+-- @include finished
 
 local answer = replay(ARGV[1], ARGV[2])
 if answer then
     return answer
 end
 
-local EXTRA = {complete = 0, result = 2, retry = 2, dead_letter = 2, dead_result = 4, release = 3}
+local EXTRA = {complete = 0, result = 2, retry = 2, dead_letter = 2, dead_result = 4, release = 3, cancel = 0}
 local KEEP = tonumber(ARGV[3])
 
 local counters_end = 5 + 2 * tonumber(ARGV[5])
@@ -91,6 +96,14 @@ local settle = {
     end,
 }
 
+settle.cancel = function(ref, id, packed, _, row)
+    remember_attempt(row, read_lease(packed), 'cancelled', '')
+    note_cancelled(id, row)
+    if pop_head(ref) then
+        ready_last[#ready_last + 1] = ref
+    end
+end
+
 settle.dead_result = function(ref, id, packed, at, row)
     settle.dead_letter(ref, id, packed, at, row)
     results[#results + 1] = {key('result:' .. id), ARGV[at + 2], ARGV[at + 3]}
@@ -106,6 +119,10 @@ local function settle_one(verb, ref, id, packed, at)
                 ready_last[#ready_last + 1] = ref
             end
             return 0
+        end
+        local extras = extras_of(packed)
+        if extras and extras.cancel then
+            verb = 'cancel'
         end
     end
     settle[verb](ref, id, packed, at, row)
@@ -140,17 +157,17 @@ if #ended > 0 then
         end
     end
     if #finished > 0 then
-        redis.call('HDEL', key('messages'), unpack(finished))
+        forget(finished)
     end
 end
 
 -- A claim that follows in the same breath takes what is ready and wakes others if it leaves some.
 if ARGV[4] == '1' then
     if #ready_last > 0 then
-        redis.call('RPUSH', key('ready'), unpack(ready_last))
+        push_ready('RPUSH', ready_last)
     end
     if #ready_first > 0 then
-        redis.call('LPUSH', key('ready'), unpack(ready_first))
+        push_ready('LPUSH', ready_first)
     end
 else
     make_ready('RPUSH', ready_last)

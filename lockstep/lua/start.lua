@@ -13,6 +13,7 @@ if not holds(packed, ARGV[2]) then
     return 0
 end
 local lease = read_lease(packed)
+lease.started = true
 write_though_full()
-redis.call('HSET', key('leases'), ARGV[1], lease.token .. cmsgpack.pack({lease.owner, lease.claimed, 1}))
+write_lease(ARGV[1], lease)
 return 1

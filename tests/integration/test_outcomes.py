@@ -372,7 +372,7 @@ def test_nothing_is_left_after_a_drain(broker: LockstepBroker, start: Start, end
     def keys() -> set[bytes]:
         return {
             k
-            for k in broker.store._command("KEYS", f"*{broker.settings.queue_namespace}*")
+            for k in broker.store.command("KEYS", f"*{broker.settings.queue_namespace}*")
             if b"session" not in k
         }
 

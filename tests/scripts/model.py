@@ -35,6 +35,7 @@ class Model:
     scheduled: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     dead: set[str] = field(default_factory=set)
+    cancelled: set[str] = field(default_factory=set)
     sequence: int = 0
 
     def enqueue(self, id_: str, ref: str, *, delayed: bool, blocks: bool) -> None:
@@ -48,9 +49,10 @@ class Model:
     def claim(self, wanted: int) -> list[str]:
         if self.all_paused:
             return []
-        taken, self.ready = self.ready[:wanted], self.ready[wanted:]
-        self.halted.update(self.paused.intersection(taken))
-        refs = [ref for ref in taken if ref not in self.paused]
+        refs: list[str] = []
+        while self.ready and len(refs) < wanted:
+            ref = self.ready.pop(0)
+            (self.halted.add if ref in self.paused else refs.append)(ref)
         for ref in refs:
             self.leased[ref] = self.groups[ref][0]
         return [self.leased[ref] for ref in refs]
@@ -81,6 +83,10 @@ class Model:
             self.blocked.add(ref)
         else:
             self._pop(ref)
+
+    def cancel(self, ref: str) -> None:
+        self.cancelled.add(self.leased.pop(ref))
+        self._pop(ref)
 
     def crash(self, ref: str, *, started: bool) -> None:
         message = self.messages[self.leased[ref]]
@@ -124,6 +130,7 @@ class Model:
         for state, ids in (
             (MessageState.DONE, self.done),
             (MessageState.DEAD, self.dead),
+            (MessageState.CANCELLED, self.cancelled),
             (MessageState.SCHEDULED, self.scheduled),
             (MessageState.RUNNING, self.leased.values()),
         ):
@@ -137,7 +144,7 @@ class Model:
 
     def counts(self) -> dict[MessageState, int]:
         counted = Counter(map(self.state, self.messages))
-        return {state: counted[state] for state in MessageState if state is not MessageState.CANCELLED}
+        return {state: counted[state] for state in MessageState}
 
     def group_counts(self) -> dict[GroupState, int]:
         return {

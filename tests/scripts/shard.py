@@ -1,5 +1,6 @@
 """One shard as its scripts see it: run a script, read the whole state, expire what a test wants expired."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,11 +42,17 @@ class Near:
 
 
 def message(
-    id_: str, group: str | None = None, *, delay: int | str = 0, blocks: bool = False, payload: bytes = b"p"
+    id_: str,
+    group: str | None = None,
+    *,
+    delay: int | str = 0,
+    blocks: bool = False,
+    payload: bytes = b"p",
+    **extra: object,
 ) -> list[Any]:
     """A message as ``enqueue.lua`` reads it."""
     ref = f"m:{id_}" if group is None else f"g:{group}"
-    return [id_, ref, "act", payload, delay, "1" if blocks else "0"]
+    return [id_, ref, "act", payload, delay, "1" if blocks else "0", json.dumps(extra) if extra else ""]
 
 
 def settlement(lease: Lease, verb: Verb, **options: Any) -> Settlement:
@@ -208,6 +215,7 @@ def row(ref: str, sequence: int, enqueued: Any, **given: Any) -> list[Any]:
         "died": 0,
         "reason": "",
         "blocks": 0,
+        "extra": None,
     }
     assert not given.keys() - rest.keys()
     return [ref, "act", "p", sequence, enqueued, *(rest | given).values()]

@@ -93,6 +93,7 @@ def test_counts(populated: Shard) -> None:
         MessageState.BACKOFF: 1,
         MessageState.DONE: 1,
         MessageState.DEAD: 2,
+        MessageState.CANCELLED: 0,
     }
     assert answer.groups == {
         GroupState.READY: 2,

@@ -110,6 +110,8 @@ class Machine(RuleBasedStateMachine):
                 self.model.release(lease.ref, delayed=delayed)
             case Verb.DEAD_LETTER:
                 self.model.bury(lease.ref)
+            case Verb.CANCEL:
+                self.model.cancel(lease.ref)
 
     @precondition(lambda self: self.last_settle)
     @rule()
@@ -181,6 +183,7 @@ class Machine(RuleBasedStateMachine):
         assert state.get("leases", {}).keys() == state.get("expiries", {}).keys() == model.leased.keys()
         assert state.get("blocked", {}).keys() == model.blocked
         assert state.get("dead", {}).keys() == model.dead
+        assert state.get("cancelled", {}).keys() == model.cancelled
         assert state.get("done_order", []) == model.done
         assert state.get("done", {}).keys() == set(model.done)
         assert state.get("messages", {}).keys() == model.messages.keys()

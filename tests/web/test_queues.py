@@ -28,6 +28,7 @@ def test_queues_in_numbers(client: Client) -> None:
         "backoff": 0,
         "done": 0,
         "dead": 0,
+        "cancelled": 0,
     }
     assert mail["groups"] == {"ready": 1, "leased": 0, "blocked": 0, "paused": 0}
     assert 0 <= mail["oldest_seconds"] < 30

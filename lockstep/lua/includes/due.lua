@@ -29,6 +29,17 @@ local function promote_due(limit)
     return #blocked + #scheduled
 end
 
+-- Whether the head of a group that would be claimed keeps its place until its time (an option of a delayed message):
+-- then its group is blocked until then.
+local function waits_for_its_time(ref, row)
+    local due = extra_of(row, 'due')
+    if due and due > NOW then
+        redis.call('ZADD', key('blocked'), due, ref)
+        return true
+    end
+    return false
+end
+
 -- Milliseconds until the next thing falls due; -1 when nothing will by itself.
 local function next_due()
     local nearest = math.huge

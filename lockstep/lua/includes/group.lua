@@ -36,11 +36,3 @@ end
 local function append(ref, id)
     return not is_listed(ref) or redis.call('RPUSH', list_key(ref), id) == 1
 end
-
--- Make groups ready, behind those that wait already ('RPUSH') or before them ('LPUSH').
--- Only an empty ready list needs a wake-up: otherwise a token or a claim is on its way.
-local function make_ready(push, refs)
-    if #refs > 0 and redis.call(push, key('ready'), unpack(refs)) == #refs then
-        wake()
-    end
-end

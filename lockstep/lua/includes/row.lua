@@ -14,10 +14,15 @@
 -- 11 died      ms when it became a dead letter; 0: it is none
 -- 12 reason    why it is dead
 -- 13 blocks    1 when its death blocks its group
+-- 14 extra     what few messages have, by name; false: nothing of it
+--
+-- extra.priority   0 to 9 among ready groups; 0, the first, when it is not there
+-- extra.due        ms until when the group waits once this message is its head
+-- extra.cancelled  ms when it was taken back
 
 local ROW = {
     REF = 1, ACTOR = 2, PAYLOAD = 3, SEQUENCE = 4, ENQUEUED = 5, FAILURES = 6, CRASHES = 7,
-    PARKED = 8, HISTORY = 9, MEMBER = 10, DIED = 11, REASON = 12, BLOCKS = 13,
+    PARKED = 8, HISTORY = 9, MEMBER = 10, DIED = 11, REASON = 12, BLOCKS = 13, EXTRA = 14,
 }
 
 -- Attempts that a row remembers: a message that fails for ever must not grow for ever.
@@ -43,15 +48,27 @@ local function read_row(packed)
     row[ROW.DIED] = row[ROW.DIED] or 0
     row[ROW.REASON] = row[ROW.REASON] or ''
     row[ROW.BLOCKS] = row[ROW.BLOCKS] or 0
+    row[ROW.EXTRA] = row[ROW.EXTRA] or false
     return row
 end
 
 -- Most rows never need more than the first five elements: what is kept for a message is what it costs.
-local function new_row(ref, actor, payload, sequence, blocks, member)
-    if blocks ~= '1' and member == '' then
+local function new_row(ref, actor, payload, sequence, blocks, member, extra)
+    if blocks ~= '1' and member == '' and not extra then
         return cmsgpack.pack({ref, actor, payload, sequence, NOW})
     end
-    return cmsgpack.pack({ref, actor, payload, sequence, NOW, 0, 0, 0, {}, member, 0, '', blocks == '1' and 1 or 0})
+    return cmsgpack.pack({ref, actor, payload, sequence, NOW, 0, 0, 0, {}, member, 0, '', blocks == '1' and 1 or 0,
+        extra})
+end
+
+-- One of the few things by name; nil when the row has none of that name.
+local function extra_of(row, name)
+    return row[ROW.EXTRA] and row[ROW.EXTRA][name]
+end
+
+local function set_extra(row, name, value)
+    row[ROW.EXTRA] = row[ROW.EXTRA] or {}
+    row[ROW.EXTRA][name] = value
 end
 
 -- The row of a message; nil when Redis has none.

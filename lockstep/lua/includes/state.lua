@@ -4,6 +4,8 @@ local function state_of(id, row)
         return 'done'
     elseif row[ROW.DIED] > 0 then
         return 'dead'
+    elseif extra_of(row, 'cancelled') then
+        return 'cancelled'
     elseif row[ROW.MEMBER] ~= '' then
         return 'scheduled'
     elseif head_of(row[ROW.REF]) == id then
