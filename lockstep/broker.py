@@ -22,6 +22,7 @@ from lockstep.envelope import current_encoder, encode
 from lockstep.errors import InvalidMessage, LeaseLost, PayloadTooLarge, UnknownActor
 from lockstep.holding import HeldMessages
 from lockstep.records import Accepted, NewMessage
+from lockstep.schedules import tick_id, tick_of
 from lockstep.settings import Settings
 from lockstep.states import Verb
 from lockstep.store import Store
@@ -35,6 +36,15 @@ _CONSUMED: Final = frozenset({"message_id", "delay", "eta", "group_by"})
 
 def _without_arguments(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Received args=")
+
+
+def _id_of(actor: Any, message: "Message[Any]") -> str:
+    """The id that a message was made with; that of its tick when periodiq's own command sends it."""
+    if "scheduled_at" in message.options and actor.options.get("periodic") is not None:
+        tick_ms = tick_of(message.options["scheduled_at"])
+        if tick_ms is not None:
+            return tick_id(actor.actor_name, tick_ms)
+    return str(message.message_id)
 
 
 class LockstepBroker(Broker):
@@ -160,7 +170,7 @@ class LockstepBroker(Broker):
             options["group"] = group
         delay_ms = check_delay(delay if delay is not None else message.options.get("delay") or 0)
         eta = message.options.get("eta")
-        message_id = check_id(message.options.get("message_id", message.message_id))
+        message_id = check_id(message.options.get("message_id", _id_of(actor, message)))
         prepared: Message[Any] = Message(
             message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,
             message.message_timestamp,

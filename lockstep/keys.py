@@ -36,6 +36,8 @@ What belongs to no shard stands under the namespace alone, in braces:
 key            type    what is in it
 =============  ======  ==================================================================
 queues         set     every queue that ever accepted a message or had a worker
+schedules      hash    periodic actor -> its schedule (``lua/includes/schedule.lua``)
+schedulers     zset    scheduler -> ms when it was last heard of
 =============  ======  ==================================================================
 
 A ref names a group: ``g:`` and its key, or ``m:`` and the id of a message without a group, which is

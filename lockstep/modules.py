@@ -56,6 +56,13 @@ def check_imports(environment: Mapping[str, str], timeout: float) -> None:
         raise ImportFailed(f"the actors cannot be imported (ACTOR_MODULES: {modules}):\n{told}")
 
 
+def place_of(error: BaseException) -> str:
+    """The line at fault, and what is wrong with it: all above it is ours or Python's own import."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    place = f"{frames[-1].filename}, line {frames[-1].lineno}: "
+    return place + "".join(traceback.format_exception_only(error))
+
+
 def _is_there(module: str) -> bool:
     """Looked for, not imported, nor its packages: actors must find the broker in place when they are declared."""
     name, path = "", None
@@ -83,10 +90,7 @@ def _import() -> int:
     try:
         import actors  # noqa: F401, PLC0415
     except BaseException as error:
-        # Only the line at fault: all above it is ours or Python's own import.
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-        place = f"{frames[-1].filename}, line {frames[-1].lineno}: "
-        print(place + "".join(traceback.format_exception_only(error)), file=sys.stderr)  # noqa: T201
+        print(place_of(error), file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

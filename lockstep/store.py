@@ -15,6 +15,7 @@ from lockstep.errors import NotFound
 from lockstep.keys import ShardKeys, shard_of
 from lockstep.link import Call, Link
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped
+from lockstep.schedules import Schedules
 from lockstep.settings import Settings
 
 #: How far into its group a message's position is counted.
@@ -30,6 +31,7 @@ class Store(Calls):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._known_queues: set[str] = set()
+        self.schedules = Schedules(self)
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":

@@ -23,6 +23,7 @@ from middleware.group_mutex import GroupMutex
 from middleware.lifecycle import Lifecycle
 from middleware.log_context import LogContext
 from middleware.outcome import Outcome
+from middleware.periodic import Periodic
 
 
 def default(settings: Settings, store: Store) -> list[Middleware]:
@@ -40,6 +41,7 @@ def default(settings: Settings, store: Store) -> list[Middleware]:
         Results(backend=StoreResults(store)),
         Callbacks(),
         Pipelines(),
+        Periodic(),  # checks what actors declare, for `lockstep scheduler` and for periodiq's own command
     ]
 
 

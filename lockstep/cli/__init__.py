@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from lockstep.cli import message, send, status, switches, up, web, worker
+from lockstep.cli import message, scheduler, send, status, switches, up, web, worker
 from lockstep.cli.common import complain
 from lockstep.errors import LockstepError, exit_code
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("web")(web.web)
 app.command("worker")(worker.worker)
+app.command("scheduler")(scheduler.scheduler)
 app.command("send")(send.send)
 app.command("status")(status.status)
 app.command("message")(message.message)

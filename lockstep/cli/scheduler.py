@@ -1,0 +1,85 @@
+"""``lockstep scheduler``: fires periodic actors, in the foreground."""
+
+import os
+import signal
+from contextlib import suppress
+from types import FrameType
+from typing import Final
+
+import typer
+
+from lockstep import logs
+from lockstep.cli.common import settings_with_redis
+from lockstep.errors import LockstepError
+from lockstep.modules import ImportFailed, check_actor_modules, place_of
+from lockstep.parent import die_with_parent
+from lockstep.service import EXIT_BROKEN
+
+#: Seconds that a turn which waits for Redis may still take after a signal; its work is safe to repeat.
+_GRACE: Final = 0.7
+
+_log = logs.get_logger("lockstep.scheduler")
+
+
+def scheduler() -> None:
+    """Run a scheduler of the periodic actors. Any number of them may run: each tick has one message.
+
+    SIGTERM, SIGHUP and Ctrl-C end it in order.
+    """
+    asked = _Asked()
+    settings = settings_with_redis()
+    check_actor_modules(settings)
+    logs.configure(settings)
+    if "SUPERVISOR_ENABLED" in os.environ:
+        # A supervisord that starts anew would start a second one beside an orphan.
+        die_with_parent()
+    raise typer.Exit(_run(asked))
+
+
+class _Asked:
+    """Notes that a signal asked this process to stop. A second one means nothing new."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, self._note)
+
+    def wait(self) -> None:
+        """Return when it was asked."""
+        os.read(self._read, 1)
+
+    def end(self) -> None:
+        """As if it was asked."""
+        self._note(0, None)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        with suppress(BlockingIOError):  # it was asked thousands of times
+            os.write(self._write, b"x")
+
+
+def _run(asked: _Asked) -> int:
+    from lockstep.scheduler import Scheduler, SchedulerThread, declared  # noqa: PLC0415
+
+    try:
+        from actors import broker  # noqa: PLC0415  (reads the settings, which may just have got a Redis)
+    except LockstepError:
+        raise
+    except Exception as error:  # an expression that periodiq itself refuses, or whatever else a module does
+        raise ImportFailed(f"the actors cannot be imported: {place_of(error)}") from None
+    schedules = declared(broker)
+    for schedule in schedules:
+        _log.info(
+            "schedule.declared",
+            actor=schedule.actor,
+            expression=schedule.expression,
+            catch_up=schedule.catch_up.value,
+        )
+    thread = SchedulerThread(Scheduler(broker, schedules), asked.end)
+    thread.start()
+    _log.info("scheduler.started", schedules=len(schedules))
+    asked.wait()
+    thread.stop()
+    thread.join(_GRACE)
+    _log.info("scheduler.stopped")
+    return EXIT_BROKEN if thread.broken else 0

@@ -1,0 +1,130 @@
+"""Real schedulers: one message a tick however many run, restarts, catch-up, and how they end."""
+
+import json
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from lockstep.schedules import tick_id
+from lockstep.store import Store
+from tests.support.schedulers import Process, Ticks
+from tests.support.waiting import wait_for
+
+Start = Callable[..., Process]
+MINUTE, HOUR = 60_000, 3_600_000
+ACTORS = ("tick.all", "tick.last", "tick.skip")
+
+
+@pytest.fixture
+def last(ticks: Ticks) -> int:
+    """The last tick of ``ticks.cron(30)``."""
+    return (ticks.now() // MINUTE - 30) * MINUTE
+
+
+@pytest.fixture
+def declare(start: Start, ticks: Ticks) -> Callable[..., None]:
+    """Let a scheduler declare the schedules and end; then set their marks back."""
+
+    def declare(cron: str, mark: int) -> None:
+        first = start(cron)
+        wait_for("it is declared", lambda: all(map(ticks.record, ACTORS)))
+        assert first.stop()[0] == 0, first.text
+        assert ticks.sent() == 0
+        assert all(ticks.patch(actor, mark=mark) for actor in ACTORS)
+
+    return declare
+
+
+def decided(ticks: Ticks, mark: int) -> None:
+    wait_for("every schedule is decided", lambda: all(ticks.record(a).mark_ms == mark for a in ACTORS))
+
+
+def test_a_scheduler_that_was_down_over_five_ticks(
+    start: Start, declare: Callable[..., None], ticks: Ticks, store: Store, last: int
+) -> None:
+    cron = ticks.cron(30)
+    declare(cron, last - 5 * HOUR)
+
+    second = start(cron)
+    decided(ticks, last)
+    second.stop()
+
+    missed = [last - back * HOUR for back in (4, 3, 2, 1, 0)]
+    fired = {"tick.all": missed, "tick.last": [last], "tick.skip": []}
+    assert ticks.sent() == 6
+    for actor, expected in fired.items():
+        ids = [tick_id(actor, tick) for tick in expected]
+        sequences = [store.message(one).sequence for one in ids]
+        assert sequences == sorted(sequences)
+        record = ticks.record(actor)
+        assert (record.tick_ms, record.message_id) == ((last, ids[-1]) if ids else (None, None))
+    assert second.text.count('"schedule.fired"') == 6
+    assert second.text.count('"schedule.skipped"') == 2  # one of five for skip, one of four for last
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_one_message_a_tick_however_many_run(
+    start: Start, declare: Callable[..., None], ticks: Ticks, last: int, number: int
+) -> None:
+    cron = ticks.cron(30)
+    declare(cron, last - 5 * HOUR)
+
+    running = [start(cron) for _ in range(number)]
+    decided(ticks, last)
+    wait_for("all run", lambda: len(ticks.schedulers()) == number)
+
+    assert ticks.sent() == 6
+    assert ticks.duplicates() == 0  # nor was anything sent twice
+    assert sum(one.text.count('"schedule.fired"') for one in running) == 6
+    assert [one.stop()[0] for one in running] == [0] * number
+    assert ticks.schedulers() == {}
+
+
+def test_a_restart_within_the_minute_fires_nothing_again(
+    start: Start, declare: Callable[..., None], ticks: Ticks
+) -> None:
+    cron, tick = ticks.cron(0), ticks.now() // MINUTE * MINUTE
+    declare(cron, tick - 1)
+
+    for _ in range(2):
+        one = start(cron)
+        decided(ticks, tick)
+        one.stop()
+
+    assert ticks.sent() == 3 - (
+        ticks.now() - tick > MINUTE
+    )  # it is late after a minute, and skip then skips it
+    assert ticks.duplicates() == 0
+
+
+@pytest.mark.parametrize("skew", [120, -120])
+def test_a_wrong_clock_changes_nothing(
+    start: Start, declare: Callable[..., None], ticks: Ticks, store: Store, last: int, skew: int
+) -> None:
+    minute = ticks.now() // MINUTE
+    soon = f"{(minute - 30) % 60},{(minute + 2) % 60} * * * *"  # by a clock that is fast, it has come already
+    declare(soon, last - 1)
+
+    wrong = start(soon, PYTHONPATH="tests/support/skew", CLOCK_SKEW=str(skew))
+    wait_for("it decides", lambda: ticks.record("tick.all").mark_ms >= last)
+    wait_for("it has looked again", lambda: max(ticks.schedulers().values()) > 1500)
+    wait_for("it has looked again", lambda: max(ticks.schedulers().values()) < 1000)
+
+    assert ticks.record("tick.all").mark_ms == last
+    assert ticks.sent() == 2  # of half an hour ago: skip has none
+    assert wrong.stop()[0] == 0
+    sent = json.loads(store.message(tick_id("tick.all", last)).payload)
+    assert abs(sent["message_timestamp"] - ticks.now() - skew * 1000) < 30_000  # the clock was wrong indeed
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_ends_in_order_within_a_second(start: Start, ticks: Ticks, signum: int) -> None:
+    one = start(ticks.cron(30))
+    wait_for("it runs", ticks.schedulers)
+
+    code, seconds = one.stop(signum)
+
+    assert (code, seconds < 1) == (0, True), one.text
+    assert "scheduler.stopped" in one.text
+    assert ticks.schedulers() == {}

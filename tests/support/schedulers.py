@@ -1,0 +1,105 @@
+"""Scheduler processes, and what Redis holds of their schedules."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lockstep.keys import global_key
+from lockstep.parent import dies_with_me
+from lockstep.schedules import ScheduleRecord
+from lockstep.store import Store
+from tests.support.waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+
+#: Places in a packed schedule, from 0 (``lua/includes/schedule.lua``).
+MARK, CLAIMER, CLAIMED = 2, 4, 5
+
+_PATCH = """
+local packed = redis.call('HGET', KEYS[1], ARGV[1])
+if not packed then return 0 end
+local schedule = cmsgpack.unpack(packed)
+for i = 2, #ARGV, 2 do schedule[ARGV[i] + 1] = tonumber(ARGV[i + 1]) or ARGV[i + 1] end
+redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(schedule))
+return 1
+"""
+
+
+class Process:
+    """One scheduler process in a session of its own."""
+
+    def __init__(self, log: Path, environment: dict[str, str], *command: str) -> None:
+        self.log = log
+        command = command or ("-c", "from lockstep.cli import main; main()", "scheduler")
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env={**inherited, "LOG_FORMAT": "json", **environment},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=dies_with_me() if sys.platform == "linux" else None,  # noqa: PLW1509
+            )
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, text: str, timeout: float = 20.0) -> None:
+        def told() -> bool:
+            assert text in self.text or self.process.poll() is None, self.text
+            return text in self.text
+
+        wait_for(f"{text} in {self.text}", told, timeout)
+
+    def stop(self, signum: int = 15) -> tuple[int, float]:
+        """The exit code, and the seconds that it took."""
+        asked = time.monotonic()
+        self.process.send_signal(signum)
+        return self.process.wait(20), time.monotonic() - asked
+
+
+class Ticks:
+    """The schedules of a namespace, and how a test changes what Redis knows of them."""
+
+    def __init__(self, client: Any, store: Store) -> None:
+        self._redis, self._store = client, store
+        self._key = global_key(store.settings.queue_namespace, "schedules")
+
+    def now(self) -> int:
+        seconds, micros = self._redis.time()
+        return int(seconds * 1000 + micros // 1000)
+
+    def cron(self, minutes_ago: int) -> str:
+        """An expression whose last tick was so many minutes ago; it comes once an hour."""
+        return f"{(self.now() // 60_000 - minutes_ago) % 60} * * * *"
+
+    def patch(self, actor: str, **values: Any) -> bool:
+        """Change elements of a packed schedule, named as in its include."""
+        places = {"mark": MARK, "claimer": CLAIMER, "claimed": CLAIMED}
+        flat = [part for name, value in values.items() for part in (places[name], value)]
+        return bool(self._redis.eval(_PATCH, 1, self._key, actor, *flat))
+
+    def sent(self, queue: str = "ticks") -> int:
+        """Messages that the queue has accepted."""
+        if queue not in self._store.queues():
+            return 0
+        return sum(self._store.counts(queue).messages.values())
+
+    def record(self, actor: str) -> ScheduleRecord | None:
+        """What is listed of a schedule; None: nothing."""
+        records = self._store.schedules.listing().records
+        return next((one for one in records if one.schedule.actor == actor), None)
+
+    def schedulers(self) -> dict[str, int]:
+        """The schedulers that live."""
+        return self._store.schedules.listing().schedulers
+
+    def duplicates(self) -> int:
+        """How often an id was sent that was known."""
+        return sum(self._store.counts(queue).stats.get("deduplicated", 0) for queue in self._store.queues())
