@@ -130,6 +130,27 @@ def group_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str | None:
     return check_group(group)
 
 
+def limit_extra(actor: "Actor[Any, Any]", message: "Message[Any]", group: str | None) -> dict[str, object]:
+    """What a message carries for the limits: the key of ``rate_limit_key``, and its group when several of it may run.
+
+    Raises:
+      InvalidMessage: ``rate_limit_key`` does not make a key of the arguments.
+    """
+    extra: dict[str, object] = {}
+    most = actor.options.get("group_concurrency")
+    if most is not None and most > 1 and group is not None:
+        extra |= {"group": group, "slots": most}
+    by = message.options.get("rate_limit_key", actor.options.get("rate_limit_key"))
+    if by is not None:
+        values = parameters_of(actor.fn).values(message.args, message.kwargs)
+        try:
+            key = _call(by, values) if callable(by) else by.format(**values)
+        except Exception as error:
+            raise InvalidMessage("/rate_limit_key", f"does not fit the arguments: {error!r}") from error
+        extra["limit"] = check_group(key, "/rate_limit_key")
+    return extra
+
+
 def _call(fn: Callable[..., Any], values: Mapping[str, object]) -> Any:
     """Call ``fn`` with those of the values that it names, or with all if it has ``**kwargs``."""
     takes = parameters_of(fn)

@@ -14,7 +14,7 @@ from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError, Ski
 from dramatiq.threading import Interrupt
 
 from lockstep import logs
-from lockstep.arguments import check_arguments, group_of, validate
+from lockstep.arguments import check_arguments, group_of, limit_extra, validate
 from lockstep.checks import MAX_BATCH, check_delay, check_eta, check_id, check_options, find_unstorable
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
@@ -31,7 +31,7 @@ from lockstep.workqueue import WorkQueue
 log = logs.get_logger("lockstep.broker")
 
 #: Options of a message that only decide how it is enqueued; they do not travel with it.
-_CONSUMED: Final = frozenset({"message_id", "delay", "eta", "group_by"})
+_CONSUMED: Final = frozenset({"message_id", "delay", "eta", "group_by", "rate_limit_key"})
 
 
 def _without_arguments(record: logging.LogRecord) -> bool:
@@ -183,6 +183,7 @@ class LockstepBroker(Broker):
             delay_ms=delay_ms,
             eta_ms=None if eta is None else check_eta(eta),
             blocks=options.get("on_dead", actor.options.get("on_dead")) == "block",
+            extra=limit_extra(actor, message, group),
         )
         return prepared, new, delay_ms
 

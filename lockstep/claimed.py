@@ -1,5 +1,6 @@
 """A claimed message on its way through this process: Dramatiq's proxy, with its lease and its outcome."""
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ class ClaimedMessage(MessageProxy):
         self.deadline = deadline  #: ``time.monotonic()`` until which the lease surely holds
         self.claimed_ms = claimed_ms
         self.claimed_at = time.monotonic()
+        self.start_by = math.inf  #: ``time.monotonic()`` by which it must start, for a limit counts its start
         self.started_at = 0.0  #: ``time.monotonic()``; 0: it has not started
         self.settlement: Settlement | None = None
         self.result: tuple[bytes, int] | None = None  #: encoded, and its time to live in milliseconds
@@ -63,7 +65,7 @@ class ClaimedMessage(MessageProxy):
     @property
     def group(self) -> str | None:
         """The group key; None for a message without a group."""
-        return self.lease.group
+        return self.lease.group or self.options.get("group")
 
     @property
     def sequence(self) -> int:

@@ -77,6 +77,8 @@ class LockstepConsumer(Consumer):
         self._capacity = Capacity(threads)
         self._outgoing = 0  #: outcomes in the outbox
         self._held = 0  #: claimed and not yet in the outbox
+        self._limited = 0  #: those of them that a limit counts
+        self._saturated = False  #: more of these could be had, but no thread is free for one
         self._look = True  #: groups may be ready
         self._due_at = 0.0  #: time.monotonic() when something falls due; 0: nothing known
         self._left_at = 0.0  #: time.monotonic() when ready groups were first left to others; 0: none are
@@ -143,7 +145,7 @@ class LockstepConsumer(Consumer):
         return self._crowded
 
     def _on_token(self) -> bool:
-        if self._wanted() <= 0 or self._left_at:
+        if not self._may_listen() or self._left_at:
             return False
         self.ring()
         return True
@@ -156,6 +158,7 @@ class LockstepConsumer(Consumer):
             self._outbox[message.exchange].append(settlement)
             self._count(message, settlement)
             self._hold(message.exchange, -1)
+            self._limited -= message.lease.within_ms != 0
             self._outgoing += 1
             self._bell.notify()
         self._broker.ring_crowded()
@@ -187,13 +190,21 @@ class LockstepConsumer(Consumer):
             return 0
         return self._capacity.limit - self._held
 
+    def _free(self) -> int:
+        """Threads that may start a message at once which a limit counts."""
+        return max(0, self._capacity.threads - self._limited)
+
+    def _may_listen(self) -> bool:
+        """Whether a token can be used: not when it only tells of limited messages and no thread is free."""
+        return self._wanted() > 0 and not (self._saturated and self._free() == 0)
+
     def _has_outgoing(self) -> bool:
         return any(self._outbox.values()) or any(e.pending for e in self._exchanges) or bool(self._exact)
 
     def _turn(self) -> None:
         with self._bell:
             if not self._something_to_do():
-                if self._wanted() > 0:
+                if self._may_listen():
                     self._wake_up.listen()
                 self._bell.wait(self._wait_seconds())
         self._give_back()
@@ -238,7 +249,7 @@ class LockstepConsumer(Consumer):
     def _exchange_all(self, *, wanted: int) -> bool:
         """One round trip with each shard; answers whether Redis answered all of them."""
         self._look = False
-        due_at = left_at = 0.0
+        saturated, due_at, left_at = False, 0.0, 0.0
         insist = bool(self._left_at) and time.monotonic() >= self._left_at + _SHARE_SECONDS
         for exchange in self._exchanges:
             try:
@@ -248,12 +259,15 @@ class LockstepConsumer(Consumer):
                     continue
                 settlements, counters = self._take_outgoing(exchange)
                 want = max(0, min(wanted, self._wanted())) if wanted else 0
-                answer = exchange.request(settlements, counters, want, -1 if insist else exchange.held)
+                answer = exchange.request(
+                    settlements, counters, want, -1 if insist else exchange.held, self._free()
+                )
                 claim = self._accept(exchange, answer)
             except RedisUnavailable as error:
                 self._on_away(error)
                 return False
             if claim is not None:
+                saturated = saturated or claim.saturated
                 if claim.shared:
                     left_at = self._left_at or time.monotonic()
                     due_at = _sooner(due_at, left_at + _SHARE_SECONDS)
@@ -262,7 +276,7 @@ class LockstepConsumer(Consumer):
                 if claim.next_due_ms is not None:
                     due_at = _sooner(due_at, time.monotonic() + claim.next_due_ms / 1000)
         if wanted:
-            self._due_at, self._left_at = due_at, left_at
+            self._due_at, self._left_at, self._saturated = due_at, left_at, saturated
         self._on_back()
         return True
 
@@ -279,14 +293,13 @@ class LockstepConsumer(Consumer):
             log.warning("lease.lost", queue=self.queue_name, message_id=settlement.id, verb=settlement.verb)
         claim = answer.claim
         if claim is not None:
-            deadline = answer.sent_at + self._settings.lease_seconds - self._broker.lease_margin
             with self._bell:
                 self._hold(exchange, len(claim.leases))
             for lease in claim.leases:
-                self._take(exchange, lease, claim.now_ms, deadline)
+                self._take(exchange, lease, claim.now_ms, answer.sent_at)
         return claim
 
-    def _take(self, exchange: Exchange, lease: Lease, now_ms: int, deadline: float) -> None:
+    def _take(self, exchange: Exchange, lease: Lease, now_ms: int, sent_at: float) -> None:
         try:
             message = decode(lease.payload, self._broker.encoder)
         except DecodeError as error:
@@ -294,11 +307,16 @@ class LockstepConsumer(Consumer):
                 exchange, lease, Verb.DEAD_LETTER, reason="undecodable", error=errorinfo.encode(error.error)
             )
             return
+        deadline = sent_at + self._settings.lease_seconds - self._broker.lease_margin
         claimed = ClaimedMessage(message, lease, exchange, deadline, now_ms)
         # Whatever the payload says; Dramatiq would keep what has an eta in its memory.
         claimed.queue_name = self.queue_name
         claimed.options.pop("eta", None)
         if message.actor_name in self._broker.actors:
+            if lease.within_ms:
+                claimed.start_by = sent_at + max(0, lease.within_ms) / 2000
+                with self._bell:
+                    self._limited += 1
             self._broker.held.add(claimed)
             self._buffer.append(claimed)
         elif lease.parked_ms and now_ms - lease.parked_ms >= self._settings.unknown_actor_seconds * 1000:

@@ -11,6 +11,7 @@ LockstepError
  ├─ Forbidden                  the API key lacks the scope
  ├─ RedisUnavailable           Redis did not answer; also a Dramatiq and a builtin ConnectionError
  ├─ ScriptFailed               a script refused its input or broke: a defect, never a caller's fault
+ ├─ RateLimited                an actor must wait for a limit: its message goes back to its place
  └─ Permanent                  raised by an actor: do not retry, dead-letter at once
 
 LeaseLost is not in the tree: it interrupts an actor's thread, so it is no ``Exception``.
@@ -18,7 +19,7 @@ LeaseLost is not in the tree: it interrupts an actor's thread, so it is no ``Exc
 
 from typing import Final
 
-from dramatiq.errors import BrokerConnectionError
+from dramatiq.errors import BrokerConnectionError, RateLimitExceeded
 from dramatiq.middleware import Interrupt, MiddlewareError
 
 
@@ -113,6 +114,15 @@ class Permanent(LockstepError):
     def __init__(self, why: str, *, code: str = "permanent") -> None:
         super().__init__(why)
         self.code = code
+
+
+class RateLimited(LockstepError, RateLimitExceeded):
+    """Raised in an actor that must wait for a limit: its message goes back to its place and uses up no attempt."""
+
+    def __init__(self, limit: str, delay_ms: int) -> None:
+        super().__init__(f"the limit {limit!r} has no room for {delay_ms} ms")
+        self.limit = limit
+        self.delay_ms = delay_ms
 
 
 class LeaseLost(Interrupt):

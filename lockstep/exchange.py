@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lockstep import replies, scripts
-from lockstep.keys import ShardKeys
+from lockstep.keys import ShardKeys, global_key
 from lockstep.link import Call, Link
 from lockstep.records import Claim, Settlement
 from lockstep.settings import Settings
@@ -29,6 +29,7 @@ class Request:
     nonce: str
     wanted: int
     held: int  #: leases held here already; -1: take more than a fair share
+    free: int  #: threads that may start a limited message at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Exchange:
         self._link = link
         self._settings = settings
         self._owner = owner
-        self._keys = (shard.meta,)
+        self._keys = (shard.meta, global_key(settings.queue_namespace, "limits"))
         self._pending: Request | None = None
         self.held = 0  #: claimed here and not yet to be settled; kept by the consumer
 
@@ -63,11 +64,12 @@ class Exchange:
         return f"{self._link.session}.s", f"{self._link.session}.c"
 
     def request(
-        self, settlements: Sequence[Settlement], counters: Counter[str], wanted: int, held: int
+        self, settlements: Sequence[Settlement], counters: Counter[str], wanted: int, held: int, free: int
     ) -> Answer:
         """Settle, count, and claim up to ``wanted`` heads.
 
         ``held`` leases are held here already, so that claimers share out evenly what is ready; -1: as if alone.
+        Of messages with a limit, no more than ``free``: they are not claimed ahead.
 
         Raises:
           RedisUnavailable: the request is kept: call ``resend`` until it answers.
@@ -77,7 +79,7 @@ class Exchange:
         if settlements or counters:
             settle = self._settle_arguments(settlements, counters, claims=wanted > 0)
         number = self._link.next_number() if wanted else None
-        self._pending = Request(settlements, settle, number, secrets.token_hex(8), wanted, held)
+        self._pending = Request(settlements, settle, number, secrets.token_hex(8), wanted, held, free)
         return self.resend()
 
     def resend(self) -> Answer:
@@ -110,6 +112,7 @@ class Exchange:
             arguments = (
                 *(self.sessions[1], request.claim_number, self._link.epoch, request.nonce),
                 *(request.wanted, self._settings.lease_ms, self._owner, hold, request.held),
+                *(self.shard.queue, self._settings.queue_shards, request.free),
             )
             calls.append((scripts.load("claim"), self._keys, arguments))
         return calls

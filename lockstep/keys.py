@@ -8,7 +8,7 @@ stands at the end of a key, so nothing in it is special.
 key            type    what is in it
 =============  ======  ==================================================================
 meta           hash    seq, fence, epoch, hold_since, hold_until, reaped_at, latest, amnesty, paused (ms),
-                       leveled, turn
+                       leveled, turn, parked, limits
 messages       hash    message id -> row (see ``lua/includes/row.lua``)
 group:g:GROUP  list    ids of a group's unfinished messages, its head first
 ready          list    refs of groups whose head may be claimed; those with a priority of 1 to 9 in
@@ -18,6 +18,9 @@ expiries       zset    ref -> ms when its lease ends
 paused         set     refs of groups that an operator paused
 halted         set     those of them that would be ready
 blocked        zset    ref -> ms when its backoff ends; +inf: an operator must act
+limited        hash    ref -> lane that the group waits in because of a limit
+lane:LANE      zset    ref -> number in the order in which they came
+lanes          zset    lane -> ms when it is looked at again; 0: now, -1: always
 scheduled      zset    acceptance number and id -> ms when it joins its group
 done           hash    id -> what is remembered of a finished message
 done_order     list    ids in done, oldest first
@@ -38,6 +41,11 @@ key            type    what is in it
 queues         set     every queue that ever accepted a message or had a worker
 schedules      hash    periodic actor -> its schedule (``lua/includes/schedule.lua``)
 schedulers     zset    scheduler -> ms when it was last heard of
+limits         hash    the limits (``lua/includes/limits.lua``)
+limits:log:I   list    ms of the last starts that an instance of a limit counts; expires
+limits:hold:I  string  there while a limit is held; expires
+limits:hints:I list    ms that actors were told which a limit refused; expires
+limits:running hash    instance of a limit -> how many run that it counts
 =============  ======  ==================================================================
 
 A ref names a group: ``g:`` and its key, or ``m:`` and the id of a message without a group, which is

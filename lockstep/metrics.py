@@ -42,6 +42,7 @@ REAPED: Final = "reaped"
 DURATION: Final = "duration"
 WAIT: Final = "wait"
 LATENCY: Final = "latency"
+LIMIT_WAITS: Final = "limit_waits"
 HTTP_REQUESTS: Final = "http_requests"
 HTTP_DURATION: Final = "http_duration"
 
@@ -50,8 +51,9 @@ HTTP_DURATION: Final = "http_duration"
 class Metric:
     """One metric: what it is called, what it means, and where its value comes from.
 
-    ``source`` is ``stats NAME`` (counters and histograms of a queue), ``counts NAME`` (a field of
-    ``QueueCounts``), ``redis NAME`` (the server), or ``process NAME`` (counted by this web process alone).
+    ``source`` is ``stats NAME`` (counters and histograms of a queue), ``totals NAME`` (counters added up over all
+    queues), ``counts NAME`` (a field of ``QueueCounts``), ``redis NAME`` (the server), or ``process NAME`` (counted by
+    this web process alone).
     """
 
     name: str
@@ -140,6 +142,13 @@ METRICS: Final = (
         "counts paused",
     ),
     Metric("lockstep_groups", "gauge", ("queue", "state"), "Groups in each state.", "counts groups"),
+    Metric(
+        "lockstep_rate_limit_waits_total",
+        "counter",
+        ("limit",),
+        "Times that a message had to wait because a limit did not admit it.",
+        f"totals {LIMIT_WAITS}",
+    ),
     Metric("lockstep_redis_up", "gauge", (), "1 when Redis answered this scrape, else 0.", "redis up"),
     Metric("lockstep_redis_memory_bytes", "gauge", (), "Memory that Redis uses.", "redis memory"),
     Metric(

@@ -47,6 +47,9 @@ class Lease(NamedTuple):
     crashes: int  #: earlier deliveries whose worker died or lost its lease
     enqueued_ms: int  #: server time
     parked_ms: int  #: server time since when its actor is unknown here; 0: it is not
+    within_ms: int = (
+        0  #: it must start so soon, for a limit counts it; 0: no limit, -1: it must be dated anew
+    )
 
     @property
     def group(self) -> str | None:
@@ -62,6 +65,7 @@ class Claim:
     leases: list[Lease]
     more: bool  #: other groups are ready
     shared: bool  #: they are beyond the claimer's share: others may take them first
+    saturated: bool  #: what could be taken has a limit, and the claimer no thread for it
     next_due_ms: int | None  #: milliseconds from now until something falls due; None: nothing will
 
 

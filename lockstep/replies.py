@@ -1,5 +1,6 @@
 """Reads the replies of the scripts into records; the order of the fields is that of each script's header."""
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -19,8 +20,8 @@ _COUNTED_MESSAGES = (
 )
 _COUNTED_GROUPS = (GroupState.READY, GroupState.LEASED, GroupState.BLOCKED, GroupState.PAUSED)
 
-#: Of a claim: what is ready is beyond the claimer's share.
-_BEYOND_SHARE = 2
+#: Of a claim: other groups are ready; beyond the claimer's share; only limited ones, for which it has no thread.
+_MORE, _BEYOND_SHARE, _SATURATED = 1, 2, 3
 
 
 def _pairs(flat: list[bytes | int]) -> dict[str, int]:
@@ -35,7 +36,7 @@ def accepted(message_id: str, reply: list[Any]) -> Accepted:
 
 def lease(reply: list[Any]) -> Lease:
     """One lease of a ``claim``."""
-    ref, token, message_id, actor, payload, sequence, failures, crashes, enqueued, parked = reply
+    ref, token, message_id, actor, payload, sequence, failures, crashes, enqueued, parked, within = reply
     return Lease(
         ref=ref.decode(),
         token=token.decode(),
@@ -48,6 +49,7 @@ def lease(reply: list[Any]) -> Lease:
         crashes=crashes,
         enqueued_ms=enqueued,
         parked_ms=parked,
+        within_ms=within,
     )
 
 
@@ -125,4 +127,11 @@ def claim(reply: list[Any]) -> Claim:
     """The answer of ``claim``."""
     now, more, due = reply[:3]
     leases = [lease(one) for one in reply[3:]]
-    return Claim(now, leases, more > 0, more == _BEYOND_SHARE, None if due < 0 else due)
+    return Claim(
+        now_ms=now,
+        leases=leases,
+        more=more in (_MORE, _BEYOND_SHARE),
+        shared=more == _BEYOND_SHARE,
+        saturated=more == _SATURATED,
+        next_due_ms=None if due < 0 else math.ceil(due),
+    )

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dotenv import dotenv_values
 
-from lockstep import parsing
+from lockstep import parsing, rates
 from lockstep.errors import InvalidSettings
 
 Parse = Callable[[str], Any]
@@ -93,6 +93,12 @@ class Settings:
         parsing.Backoff.parse("exponential:2s"),
         parsing.Backoff.parse,
         "exponential:2s, fixed:10s or list:0s,60s,…",
+    )
+    rate_limits: dict[str, tuple[rates.Rate, ...]] = _setting(
+        {}, rates.rate_limits, "starts in a time: email=100/60s,deliver=10/1s per group"
+    )
+    concurrency_limits: dict[str, int] = _setting(
+        {}, rates.concurrency_limits, "running at once over all workers: email=5,reports=1"
     )
     unknown_actor_seconds: float = _setting(
         600.0, parsing.seconds(0, 86400), "seconds a message of an unknown actor is parked until it is dead"

@@ -43,7 +43,9 @@ class GroupState(StrEnum):
 
     READY = "ready"  #: its head may be claimed
     LEASED = "leased"  #: its head is running
-    BLOCKED = "blocked"  #: its head is in backoff, or a dead letter waits for an operator
+    BLOCKED = (
+        "blocked"  #: its head is in backoff or waits for a limit, or a dead letter waits for an operator
+    )
     PAUSED = "paused"  #: an operator stopped it
 
 

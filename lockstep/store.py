@@ -13,6 +13,7 @@ from lockstep import replies, scripts
 from lockstep.calls import Calls
 from lockstep.errors import NotFound
 from lockstep.keys import ShardKeys, shard_of
+from lockstep.limitstore import LimitStore
 from lockstep.link import Call, Link
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped
 from lockstep.schedules import Schedules
@@ -32,6 +33,7 @@ class Store(Calls):
         super().__init__(settings)
         self._known_queues: set[str] = set()
         self.schedules = Schedules(self)
+        self.limits = LimitStore(self)
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
@@ -78,9 +80,12 @@ class Store(Calls):
         calls: list[Call] = [(scripts.load("extend"), (shard.meta,), arguments)]
         return [answer > 0 for answer in link.run(lambda: calls)[0]]
 
-    def start(self, shard: ShardKeys, ref: str, token: str) -> bool:
-        """Say that a suspect starts now, so that a crash counts against it; answers whether its lease holds."""
-        return bool(self.run("start", shard, [ref, token]) == 1)
+    def start(self, shard: ShardKeys, ref: str, token: str) -> int:
+        """Say that a message starts now: a suspect, or one that a limit counts.
+
+        Answers the milliseconds within which it must start; 0: it may not, it has to be claimed again.
+        """
+        return int(self.run("start", shard, [ref, token], keys=[self.limits.key]))
 
     def reap(self, shard: ShardKeys, *, claimer: str = "") -> Reaped:
         """Take back leases that ended without a settle, at most ``REAP_BATCH``; let what is due go on."""
@@ -88,7 +93,7 @@ class Store(Calls):
         gap_ms = int(max(settings.lease_ms / 3, settings.reap_seconds * 2500))
         age_ms = int(settings.retention_done_age * 1000)
         arguments = [claimer, settings.lease_ms, gap_ms, settings.max_crashes, REAP_BATCH, age_ms]
-        reaped = replies.reaped(self.run("reap", shard, arguments))
+        reaped = replies.reaped(self.run("reap", shard, arguments, keys=[self.limits.key]))
         if reaped.new:  # a queue is listed again soon after Redis lost its data: its workers come back first
             self._list_queue(shard.queue)
         return reaped
@@ -170,13 +175,15 @@ class Store(Calls):
     def count(self, queue_name: str, counters: Counter[str]) -> None:
         """Add to a queue's statistics."""
         arguments = [0, "0", len(counters), *(part for pair in counters.items() for part in pair)]
-        self.run("settle", self.shards(queue_name)[0], arguments, session=True)
+        self.run("settle", self.shards(queue_name)[0], arguments, keys=[self.limits.key], session=True)
 
 
 def _enqueue_arguments(messages: Sequence[NewMessage]) -> list[Any]:
     arguments: list[Any] = [len(messages)]
     for message in messages:
-        ref = f"m:{message.id}" if message.group is None else f"g:{message.group}"
+        # Of a group of which several may run at once, each message stands for itself.
+        single = message.group is None or "slots" in message.extra
+        ref = f"m:{message.id}" if single else f"g:{message.group}"
         delay = message.delay_ms if message.eta_ms is None else f"={message.eta_ms}"
         extra = orjson.dumps(message.extra) if message.extra else b""
         arguments += (message.id, ref, message.actor, message.payload, delay, int(message.blocks), extra)

@@ -24,6 +24,7 @@ from middleware.lifecycle import Lifecycle
 from middleware.log_context import LogContext
 from middleware.outcome import Outcome
 from middleware.periodic import Periodic
+from middleware.rate_limits import RateLimits
 
 
 def default(settings: Settings, store: Store) -> list[Middleware]:
@@ -32,6 +33,9 @@ def default(settings: Settings, store: Store) -> list[Middleware]:
         Lifecycle(settings),  # signals, lease renewal and reaping stand before anything runs
         LogContext(),  # every line below carries the message
         Outcome(settings),  # its after hook runs after those below and sees whether one of them failed
+        RateLimits(
+            settings
+        ),  # what a limit counts starts now, or goes back before it holds its group's thread
         GroupMutex(),  # refuses to run without a lease: nothing of the actor's has happened yet
         CurrentMessage(),
         AgeLimit(),
@@ -51,4 +55,4 @@ def make_broker(settings: Settings) -> LockstepBroker:
     return LockstepBroker(settings, store=store, middleware=default(settings, store))
 
 
-__all__ = ["GroupMutex", "Lifecycle", "LogContext", "Outcome", "default", "make_broker"]
+__all__ = ["GroupMutex", "Lifecycle", "LogContext", "Outcome", "RateLimits", "default", "make_broker"]

@@ -81,7 +81,7 @@ class Outcome(Middleware):
             message.settle(Verb.RELEASE, reason="shutdown")
             log.info("message.released", reason="shutdown")
         elif isinstance(error, RateLimitExceeded):
-            message.settle(Verb.RELEASE, delay_ms=_LIMITED_MS)
+            message.settle(Verb.RELEASE, delay_ms=getattr(error, "delay_ms", _LIMITED_MS))
         else:
             self._fail(broker, message, error)
 

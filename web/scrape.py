@@ -108,6 +108,11 @@ class Exposition(Collector):
                 for owner, stats in self._hashes(metric):
                     for labels, value in _counters(name, stats, len(metric.labels) - len(owner)):
                         yield (*owner, *labels), value
+            case ["totals", name]:
+                totals: Counter[tuple[str, ...]] = Counter()
+                for _, stats in self._hashes(metric):
+                    totals.update(dict(_counters(name, stats, len(metric.labels))))
+                yield from totals.items()
             case ["counts", name]:
                 for counts in self._fleet.queues:
                     yield from _counted(name, counts)
@@ -128,7 +133,7 @@ def _counted(name: str, counts: QueueCounts) -> Iterator[Sample]:
         yield (counts.queue,), (counts.oldest_ms or 0) / 1000
 
 
-def _counters(name: str, stats: Mapping[str, int], labels: int) -> Iterator[Sample]:
+def _counters(name: str, stats: Mapping[str, int], labels: int) -> Iterator[tuple[tuple[str, ...], int]]:
     for stats_field, number in stats.items():
         found = _split(name, stats_field, labels)
         if found is not None:

@@ -11,6 +11,7 @@
 -- @include lease
 -- @include group
 -- @include ready
+-- @include lanes
 -- @include state
 -- @include place
 -- @include cancelled

@@ -34,5 +34,5 @@ for i = 2, #claimers, 2 do
     claimers[i] = NOW - tonumber(claimers[i])
 end
 return {scheduled, waiting, leased, backoff, done, dead, cancelled, ready, leased,
-    redis.call('ZCARD', key('blocked')), redis.call('SCARD', key('halted')), age,
+    redis.call('ZCARD', key('blocked')) + redis.call('HLEN', key('limited')), redis.call('SCARD', key('halted')), age,
     redis.call('HGETALL', key('stats')), claimers, redis.call('HEXISTS', KEYS[1], 'paused')}

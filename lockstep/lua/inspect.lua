@@ -19,6 +19,7 @@ if not packed then
 end
 local row = read_row(packed)
 local ref = row[ROW.REF]
+local group = extra_of(row, 'group')
 local state = state_of(id, row)
 local attempts = row[ROW.HISTORY]
 local due, position = '', -1
@@ -42,5 +43,5 @@ if state == 'waiting' then
         position = 0
     end
 end
-return {state, ref, row[ROW.ACTOR], row[ROW.PAYLOAD], row[ROW.SEQUENCE], row[ROW.ENQUEUED], row[ROW.CRASHES],
+return {state, group and 'g:' .. group or ref, row[ROW.ACTOR], row[ROW.PAYLOAD], row[ROW.SEQUENCE], row[ROW.ENQUEUED], row[ROW.CRASHES],
     row[ROW.REASON], due, position, redis.call('GET', key('result:' .. id)), attempts}

@@ -1,6 +1,6 @@
 -- Purpose: take back leases that ended without a settle, in bounded batches; let what is due go on; drop old
 --          records; note that a claimer lives. Safe to send twice.
--- KEYS:    1 meta of the shard
+-- KEYS:    1 meta of the shard, 2 limits
 -- ARGV:    1 claimer ('' for a process that claims nothing), 2 lease (ms),
 --          3 gap (ms) between reaps beyond which holders may have been unable to renew,
 --          4 crashes until a message is dead, 5 batch, 6 age (ms) of the oldest finished record to keep
@@ -14,6 +14,9 @@
 -- @include group
 -- @include ready
 -- @include due
+-- @include lanes
+-- @include limits
+-- @include ended
 -- @include dead
 -- @include cancelled
 -- @include finished
@@ -45,6 +48,7 @@ if NOW < latest then
 end
 
 local retried, dead, cancelled, ready_first, ready_last = {}, {}, {}, {}, {}
+local opened = false -- a lane whose limit has room again
 
 -- A suspect (one crash short of its last) says when it starts; if it had not, the crash was another's.
 local function take_back(ref, packed)
@@ -56,6 +60,7 @@ local function take_back(ref, packed)
     local row = fetch_row(id)
     if not row then -- Redis lost the message: only its lease is left
         end_lease(ref)
+        opened = end_extras(packed) or opened
         if id and pop_head(ref) then
             ready_last[#ready_last + 1] = ref
         end
@@ -64,6 +69,7 @@ local function take_back(ref, packed)
     local lease = read_lease(packed)
     local suspect = row[ROW.CRASHES] > 0 and row[ROW.CRASHES] >= MAX_CRASHES - 1
     end_lease(ref)
+    opened = end_extras(packed) or opened
     if lease.started or not suspect then
         row[ROW.CRASHES] = row[ROW.CRASHES] + 1
     end
@@ -107,8 +113,15 @@ end
 local due = promote_due(BATCH)
 
 -- The claimer that took the wake-up may have died before it claimed.
-if not meta[4] and count_ready() > 0 then
+if not meta[4] and (opened or count_ready() > 0 or redis.call('ZCOUNT', key('lanes'), '-inf', NOW) > 0) then
     wake()
+end
+
+-- A change of the limits holds for what waits, too; whoever made it may have died before it said so.
+local revision = redis.call('HGET', LIMITS, 'revision')
+if revision and revision ~= redis.call('HGET', KEYS[1], 'limits') then
+    redis.call('HSET', KEYS[1], 'limits', revision)
+    open_lanes()
 end
 
 for _ = 1, BATCH do

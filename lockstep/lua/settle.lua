@@ -1,6 +1,6 @@
 -- Purpose: end leases, each by its token: complete, retry, dead-letter, release or cancel.
 --          A token that holds no lease changes nothing. Idempotent: a resent call gets its first answers.
--- KEYS:    1 meta of the shard
+-- KEYS:    1 meta of the shard, 2 limits
 -- ARGV:    1 session, 2 call number, 3 finished records to keep, 4 '1' when a claim follows at once,
 --          5 number of counters, then for each: stats field, increment;
 --          then for each settlement: verb, ref, token, id, and
@@ -21,6 +21,9 @@
 -- @include lease
 -- @include group
 -- @include ready
+-- @include lanes
+-- @include limits
+-- @include ended
 -- @include dead
 -- @include cancelled
 -- @include finished
@@ -109,6 +112,13 @@ settle.dead_result = function(ref, id, packed, at, row)
     results[#results + 1] = {key('result:' .. id), ARGV[at + 2], ARGV[at + 3]}
 end
 
+-- A release without delay and reason: the message had not started, so no limit counts it.
+local function unstarted(at)
+    return ARGV[at] == '0' and ARGV[at + 1] == '' and ARGV[at + 2] ~= '1'
+end
+
+local opened = false -- a lane whose limit has room again
+
 local function settle_one(verb, ref, id, packed, at)
     local row
     if verb ~= 'complete' and verb ~= 'result' then
@@ -124,7 +134,11 @@ local function settle_one(verb, ref, id, packed, at)
         if extras and extras.cancel then
             verb = 'cancel'
         end
+        if verb == 'release' and extras and extras.charged and unstarted(at) then
+            recharge(extras.charged, read_lease(packed).claimed)
+        end
     end
+    opened = end_extras(packed) or opened
     settle[verb](ref, id, packed, at, row)
     return 1
 end
@@ -172,6 +186,9 @@ if ARGV[4] == '1' then
 else
     make_ready('RPUSH', ready_last)
     make_ready('LPUSH', ready_first)
+    if opened then
+        wake()
+    end
 end
 
 for _, result in ipairs(results) do

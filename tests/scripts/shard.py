@@ -8,7 +8,7 @@ import redis
 
 from lockstep import replies, scripts
 from lockstep.exchange import settlement_arguments
-from lockstep.keys import ShardKeys
+from lockstep.keys import ShardKeys, global_key
 from lockstep.records import Claim, Lease, Reaped, Settlement
 from lockstep.states import Verb
 
@@ -71,6 +71,7 @@ class Shard:
     def __init__(self, client: "redis.Redis", keys: ShardKeys) -> None:
         self.redis: Any = client  # its types mix those of all protocols
         self.prefix = keys.prefix
+        self.limits = global_key(keys.namespace, "limits")
         self._calls = 0
 
     def key(self, name: str) -> str:
@@ -91,7 +92,8 @@ class Shard:
     def run(self, name: str, *arguments: Any) -> Any:
         """Run one script."""
         script = scripts.load(name)
-        return self.redis.execute_command("EVAL", script.text, 1, self.key("meta"), *arguments)
+        keys = (self.key("meta"), self.limits)
+        return self.redis.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
 
     def number(self) -> str:
         """The number of a new call."""
@@ -114,9 +116,24 @@ class Shard:
         nonce: str = NONCE,
         hold: str = "1",
         held: int = -1,
+        free: int = 1000,
+        owner: str = "w",
     ) -> Claim:
         """Claim as the worker ``w``; ``held``: what it holds already, where it may take no more than its share."""
-        call = (session, number or self.number(), epoch, nonce, wanted, LEASE_MS, "w", hold, held)
+        call = (
+            session,
+            number or self.number(),
+            epoch,
+            nonce,
+            wanted,
+            LEASE_MS,
+            owner,
+            hold,
+            held,
+            "q",
+            1,
+            free,
+        )
         return replies.claim(self.run("claim", *call))
 
     def lease(self) -> Lease:

@@ -32,6 +32,13 @@ local function wake()
     end
 end
 
+-- Wake all idle consumers: each has to look for itself.
+local function wake_all()
+    for _ = redis.call('LLEN', key('wake')) + 1, math.min(redis.call('ZCARD', key('claimers')), 100) do
+        redis.call('RPUSH', key('wake'), '1')
+    end
+end
+
 -- Append a message to its group; answers true when that made the group ready, which the caller must then do.
 local function append(ref, id)
     return not is_listed(ref) or redis.call('RPUSH', list_key(ref), id) == 1

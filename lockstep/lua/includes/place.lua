@@ -9,6 +9,7 @@ local function unseat(ref)
     remove_ready(ref)
     redis.call('ZREM', key('blocked'), ref)
     redis.call('SREM', key('halted'), ref)
+    unpark(ref)
 end
 
 -- Put a group whose head changed where its new head belongs. One that is leased stays: its settle goes on.

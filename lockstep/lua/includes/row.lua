@@ -18,6 +18,8 @@
 --
 -- extra.priority   0 to 9 among ready groups; 0, the first, when it is not there
 -- extra.due        ms until when the group waits once this message is its head
+-- extra.limit      key that its rate limits are kept apart by
+-- extra.group      group of which extra.slots messages may run at once: then each is a ref of its own
 -- extra.cancelled  ms when it was taken back
 
 local ROW = {
