@@ -1,5 +1,6 @@
 """Limits as the scripts keep them: who waits where, what is counted, what ends with a lease."""
 
+import json
 from typing import Any
 
 import pytest
@@ -159,7 +160,7 @@ def test_concurrency(shard: Shard, limit: Any) -> None:
 
 
 def test_several_of_a_group_at_once(shard: Shard) -> None:
-    a, b = ('{"group": "%s", "slots": 2}' % group for group in "ab")
+    a, b = (json.dumps({"group": group, "slots": 2}) for group in "ab")
     shard.enqueue(*([*message(f"{n}")[:-1], a] for n in range(4)), [*message("b")[:-1], b])
     claim = shard.claim(10)
     assert [lease.id for lease in claim.leases] == ["0", "1", "b"]
