@@ -17,6 +17,7 @@ from lockstep.errors import (
     NotFound,
     PayloadTooLarge,
     Permanent,
+    RateLimited,
     RedisUnavailable,
     ScriptFailed,
     Unauthorized,
@@ -38,6 +39,7 @@ OUTSIDE = [
     (RedisUnavailable("away"), 503, 4),
     (ScriptFailed("claim", "broke"), 500, 1),
     (Permanent("never"), 500, 1),
+    (RateLimited("email", 50), 500, 1),
 ]
 
 
