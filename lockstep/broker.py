@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from dramatiq import Broker, Message
 from dramatiq.broker import Consumer
@@ -14,15 +14,14 @@ from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError, Ski
 from dramatiq.threading import Interrupt
 
 from lockstep import logs
-from lockstep.arguments import check_arguments, group_of, limit_extra, validate
-from lockstep.checks import MAX_BATCH, check_delay, check_eta, check_id, check_options, find_unstorable
+from lockstep.checks import MAX_BATCH
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
-from lockstep.envelope import current_encoder, encode
-from lockstep.errors import InvalidMessage, LeaseLost, PayloadTooLarge, UnknownActor
+from lockstep.envelope import current_encoder
+from lockstep.errors import InvalidMessage, LeaseLost
 from lockstep.holding import HeldMessages
-from lockstep.records import Accepted, NewMessage
-from lockstep.schedules import tick_id, tick_of
+from lockstep.preparing import Prepared, prepare
+from lockstep.records import Accepted
 from lockstep.settings import Settings
 from lockstep.states import Verb
 from lockstep.store import Store
@@ -30,21 +29,9 @@ from lockstep.workqueue import WorkQueue
 
 log = logs.get_logger("lockstep.broker")
 
-#: Options of a message that only decide how it is enqueued; they do not travel with it.
-_CONSUMED: Final = frozenset({"message_id", "delay", "eta", "group_by", "rate_limit_key"})
-
 
 def _without_arguments(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Received args=")
-
-
-def _id_of(actor: Any, message: "Message[Any]") -> str:
-    """The id that a message was made with; that of its tick when periodiq's own command sends it."""
-    if "scheduled_at" in message.options and actor.options.get("periodic") is not None:
-        tick_ms = tick_of(message.options["scheduled_at"])
-        if tick_ms is not None:
-            return tick_id(actor.actor_name, tick_ms)
-    return str(message.message_id)
 
 
 class LockstepBroker(Broker):
@@ -71,7 +58,7 @@ class LockstepBroker(Broker):
         super().__init__(middleware=[] if middleware is None else middleware)
         self.queues: set[str] = set()
         # What the engine itself understands, whatever the middleware.
-        self.actor_options |= {"group", "group_by", "on_dead", "validate"}
+        self.actor_options |= {"group", "group_by", "on_dead", "validate", "hold_place"}
 
     @property
     def encoder(self) -> Any:
@@ -113,12 +100,12 @@ class LockstepBroker(Broker):
         """
         prepared = self._prepare(message, delay)
         self._accept([prepared])
-        return prepared[0]
+        return prepared.message
 
     def submit(self, message: "Message[Any]", *, delay: int | None = None) -> Accepted:
         """As ``enqueue``; answers where the message stands. A computed group is put into the message's options."""
         prepared = self._prepare(message, delay)
-        message.options.update(prepared[0].options)
+        message.options.update(prepared.message.options)
         return self._accept([prepared])[0]
 
     def enqueue_many(
@@ -132,7 +119,7 @@ class LockstepBroker(Broker):
         """
         if len(messages) > MAX_BATCH:
             raise InvalidMessage("", f"expected at most {MAX_BATCH} messages, got {len(messages)}")
-        prepared: list[tuple[Message[Any], NewMessage, int]] = []
+        prepared: list[Prepared] = []
         for index, message in enumerate(messages):
             try:
                 prepared.append(self._prepare(message, delays[index] if delays else None))
@@ -141,7 +128,7 @@ class LockstepBroker(Broker):
                 raise
         return self._accept(prepared)
 
-    def _accept(self, prepared: list[tuple["Message[Any]", NewMessage, int]]) -> list[Accepted]:
+    def _accept(self, prepared: list[Prepared]) -> list[Accepted]:
         self._check_follow_up()
         for message, _, delay in prepared:
             self.emit_before("enqueue", message, delay)
@@ -150,52 +137,15 @@ class LockstepBroker(Broker):
             by_queue.setdefault(message.queue_name, []).append(index)
         accepted: dict[int, Accepted] = {}
         for queue_name, indexes in by_queue.items():
-            answers = self.store.enqueue(queue_name, [prepared[index][1] for index in indexes])
+            answers = self.store.enqueue(queue_name, [prepared[index].new for index in indexes])
             accepted.update(zip(indexes, answers, strict=True))
         for message, new, delay in prepared:
             log.debug("message.enqueued", queue=message.queue_name, group=new.group, message_id=new.id)
             self.emit_after("enqueue", message, delay)
         return [accepted[index] for index in range(len(prepared))]
 
-    def _prepare(self, message: "Message[Any]", delay: int | None) -> tuple["Message[Any]", NewMessage, int]:
-        actor = self.actors.get(message.actor_name)
-        if actor is None:
-            raise UnknownActor(message.actor_name)
-        check_arguments(actor, message.args, message.kwargs)
-        validate(actor, message.args, message.kwargs)
-        check_options(message.options)
-        options = {name: value for name, value in message.options.items() if name not in _CONSUMED}
-        group = group_of(actor, message)
-        if group is not None:
-            options["group"] = group
-        delay_ms = check_delay(delay if delay is not None else message.options.get("delay") or 0)
-        eta = message.options.get("eta")
-        message_id = check_id(message.options.get("message_id", _id_of(actor, message)))
-        prepared: Message[Any] = Message(
-            message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,
-            message.message_timestamp,
-        )  # fmt: skip
-        new = NewMessage(
-            id=message_id,
-            actor=message.actor_name,
-            payload=self._encoded(prepared),
-            group=group,
-            delay_ms=delay_ms,
-            eta_ms=None if eta is None else check_eta(eta),
-            blocks=options.get("on_dead", actor.options.get("on_dead")) == "block",
-            extra=limit_extra(actor, message, group),
-        )
-        return prepared, new, delay_ms
-
-    def _encoded(self, message: "Message[Any]") -> bytes:
-        try:
-            payload = encode(message, self.encoder)
-        except Exception as error:  # an encoder of one's own may raise anything
-            pointer = find_unstorable(message, self.encoder)
-            raise InvalidMessage(pointer, f"cannot be stored: {error}") from None
-        if len(payload) > self.settings.max_payload_bytes:
-            raise PayloadTooLarge(len(payload), self.settings.max_payload_bytes)
-        return payload
+    def _prepare(self, message: "Message[Any]", delay: int | None) -> Prepared:
+        return prepare(self, message, delay, self.settings.max_payload_bytes)
 
     def _check_follow_up(self) -> None:
         """An actor whose lease is lost sends nothing any more: another process may be sending the same."""

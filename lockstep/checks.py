@@ -19,9 +19,10 @@ MAX_GROUP: Final = 256  #: characters
 MAX_ID: Final = 128  #: characters
 MAX_DELAY_MS: Final = 52 * 7 * 86_400_000  #: milliseconds, 52 weeks
 MAX_ATTEMPTS: Final = 1000
+MAX_PRIORITY: Final = 9
 
 #: Names that are reserved for what comes later: refused, so that nobody relies on them by mistake.
-RESERVED: Final = ("idempotency_key", "priority", "callback_url", "depends_on")
+RESERVED: Final = ("idempotency_key", "callback_url", "depends_on")
 
 _MOST: Final = 2**63  #: above it, neither JSON nor Redis keep a whole number
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -56,6 +57,18 @@ def check_eta(eta: object, pointer: str = "/eta") -> int:
 def check_attempts(value: object, pointer: str = "/max_attempts") -> int:
     """How often a message may be tried."""
     return check_whole(value, 1, MAX_ATTEMPTS, pointer)
+
+
+def check_priority(value: object, pointer: str = "/priority") -> int:
+    """A priority among ready groups; 0 is the first."""
+    return check_whole(value, 0, MAX_PRIORITY, pointer)
+
+
+def check_truth(value: object, pointer: str) -> bool:
+    """True or false, and nothing that only looks like it."""
+    if not isinstance(value, bool):
+        raise InvalidMessage(pointer, f"expected true or false, got {kind(value)}")
+    return value
 
 
 def check_options(options: Mapping[str, object]) -> None:
@@ -156,6 +169,8 @@ def _reserved(value: object, pointer: str) -> object:
 
 _OPTIONS: Final[dict[str, Callable[[object, str], object]]] = {
     "max_attempts": check_attempts,
+    "priority": check_priority,
+    "hold_place": check_truth,
     "max_retries": _retries,
     "backoff": _backoff,
     "on_dead": _on_dead,

@@ -5,7 +5,7 @@ fit it, the broker checks, as for every message. Nothing is written here.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,14 +19,27 @@ from lockstep.checks import (
     check_eta,
     check_group,
     check_id,
+    check_priority,
     check_text,
+    check_truth,
     kind,
     member,
 )
 from lockstep.errors import InvalidMessage, UnknownActor
 
 #: Fields of a request.
-FIELDS: Final = ("actor", "group", "args", "kwargs", "queue", "id", "delay_ms", "eta", "max_attempts")
+FIELDS: Final = (
+    *("actor", "group", "args", "kwargs", "queue", "id", "delay_ms", "eta", "hold_place", "priority"),
+    "max_attempts",
+)
+
+#: Fields that are options of the message as they are.
+_CHECKS: Final[dict[str, Callable[[object, str], object]]] = {
+    "group": check_group,
+    "max_attempts": check_attempts,
+    "priority": check_priority,
+    "hold_place": check_truth,
+}
 
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
@@ -83,10 +96,9 @@ def _actor(broker: dramatiq.Broker, fields: Mapping[str, object], pointer: str) 
 
 def _options(fields: Mapping[str, object], pointer: str) -> dict[str, object]:
     options: dict[str, object] = {}
-    if "group" in fields:
-        options["group"] = check_group(fields["group"], f"{pointer}/group")
-    if "max_attempts" in fields:
-        options["max_attempts"] = check_attempts(fields["max_attempts"], f"{pointer}/max_attempts")
+    for name, check in _CHECKS.items():
+        if name in fields:
+            options[name] = check(fields[name], f"{pointer}/{name}")
     if "eta" in fields:
         if "delay_ms" in fields:
             raise InvalidMessage(f"{pointer}/eta", "give eta or delay_ms, not both")

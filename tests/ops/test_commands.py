@@ -150,7 +150,7 @@ def test_lines_may_leave_actor_and_group_to_the_options(run: Run, store: Store) 
         ('{"actor": 1e999}\n', "line 502: not JSON: a number is too large"),
         (request(kwargs={**KWARGS, "id": 1}), "line 502 /kwargs/id: this name is taken"),
         ("[]\n", "line 502: expected an object"),
-        (request(priority=1), "line 502 /priority: not supported yet"),
+        (request(depends_on=1), "line 502 /depends_on: not supported yet"),
     ],
 )
 def test_a_wrong_line_keeps_its_batch_out(run: Run, store: Store, line: str, said: str) -> None:

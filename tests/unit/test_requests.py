@@ -74,11 +74,13 @@ def test_every_field_has_its_effect() -> None:
             "id": "m-1",
             "delay_ms": 1500,
             "max_attempts": 7,
+            "priority": 3,
+            "hold_place": True,
         },
     )
     assert (message.message_id, message.queue_name, delay) == ("m-1", "mail", 1500)
     assert (message.args, message.kwargs) == (("a@example.org",), {"body": "hi", "urgent": True})
-    assert message.options == {"group": "c:1", "max_attempts": 7}
+    assert message.options == {"group": "c:1", "max_attempts": 7, "priority": 3, "hold_place": True}
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,8 @@ TOO_FAR = int(time.time() * 1000) + MAX_DELAY_MS + 3_600_000
         ),
         *((anything_with(delay_ms=bad), "/delay_ms") for bad in (None, -1, 1.0, "1", True, MAX_DELAY_MS + 1)),
         *((anything_with(max_attempts=bad), "/max_attempts") for bad in (None, 0, 1001, 1.0, "3", True)),
+        *((anything_with(priority=bad), "/priority") for bad in (None, -1, 10, 1.0, "3", True)),
+        *((anything_with(hold_place=bad), "/hold_place") for bad in (None, 1, "true", [])),
         *((anything_with(eta=bad), "/eta") for bad in (None, -1, 1.5, True, TOO_FAR, 10**30, [])),
         *(
             (anything_with(eta=bad), "/eta")
