@@ -52,8 +52,8 @@ class Metric:
     """One metric: what it is called, what it means, and where its value comes from.
 
     ``source`` is ``stats NAME`` (counters and histograms of a queue), ``totals NAME`` (counters added up over all
-    queues), ``counts NAME`` (a field of ``QueueCounts``), ``redis NAME`` (the server), or ``process NAME`` (counted by
-    this web process alone).
+    queues), ``counts NAME`` (a field of ``QueueCounts``), ``schedules NAME`` (what schedulers declare), ``redis NAME``
+    (the server), or ``process NAME`` (counted by this web process alone).
     """
 
     name: str
@@ -148,6 +148,13 @@ METRICS: Final = (
         ("limit",),
         "Times that a message had to wait because a limit did not admit it.",
         f"totals {LIMIT_WAITS}",
+    ),
+    Metric(
+        "lockstep_schedule_last_run_timestamp_seconds",
+        "gauge",
+        ("actor",),
+        "When a scheduler last sent a periodic actor at a tick, seconds since 1970; 0: not yet.",
+        "schedules last_run",
     ),
     Metric("lockstep_redis_up", "gauge", (), "1 when Redis answered this scrape, else 0.", "redis up"),
     Metric("lockstep_redis_memory_bytes", "gauge", (), "Memory that Redis uses.", "redis memory"),

@@ -58,9 +58,15 @@ def check_imports(environment: Mapping[str, str], timeout: float) -> None:
 
 def place_of(error: BaseException) -> str:
     """The line at fault, and what is wrong with it: all above it is ours or Python's own import."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    # What periodiq refuses is wrong where it was called.
+    passed_on = ("importlib", str(Path("periodiq", "__init__.py")))
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(one in frame.filename for one in passed_on)
+    ]
     place = f"{frames[-1].filename}, line {frames[-1].lineno}: "
-    return place + "".join(traceback.format_exception_only(error))
+    return place + "".join(traceback.format_exception_only(error)).rstrip()
 
 
 def _is_there(module: str) -> bool:

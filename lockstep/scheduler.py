@@ -12,7 +12,7 @@ from dramatiq.middleware import MiddlewareError
 
 from lockstep import cron, logs
 from lockstep.broker import LockstepBroker
-from lockstep.errors import InvalidOption, LockstepError, RedisUnavailable, http_status
+from lockstep.errors import InvalidOption, LockstepError, NotFound, RedisUnavailable, http_status
 from lockstep.records import Accepted
 from lockstep.schedules import LATE_MS, MAX_SCHEDULES, CatchUp, Mark, Schedule, tick_id
 from lockstep.views import rfc3339
@@ -197,3 +197,16 @@ class SchedulerThread(threading.Thread):
             log.info("redis.back", seconds=round(time.monotonic() - self._away_since, 3))
             self._away_since = self._delay = 0.0
         return wait
+
+
+def send_now(broker: LockstepBroker, name: str) -> tuple["dramatiq.Message[Any]", Accepted]:
+    """Send a periodic actor at once, beside its ticks: its schedule goes on as if nothing was.
+
+    Raises:
+      NotFound: no periodic actor of that name is registered here.
+    """
+    actor = broker.actors.get(name)
+    if actor is None or actor.options.get("periodic") is None:
+        raise NotFound("schedule", name)
+    message = actor.message()
+    return message, broker.submit(message)

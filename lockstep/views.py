@@ -5,8 +5,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from lockstep import metrics
+from lockstep import cron, metrics
 from lockstep.records import Attempt, MessageRecord, QueueCounts
+from lockstep.schedules import ScheduleList
 
 
 def message_view(record: MessageRecord) -> dict[str, Any]:
@@ -45,6 +46,28 @@ def queue_view(counts: QueueCounts) -> dict[str, Any]:
             "reaped": _total(counts, metrics.REAPED),
             "attempts": {outcome: _attempts(counts, outcome) for outcome in metrics.OUTCOMES},
         },
+    }
+
+
+def schedules_view(listing: ScheduleList) -> dict[str, Any]:
+    """Every schedule with its last and next run, and the schedulers that live (seconds since they were heard of)."""
+    return {
+        "items": [
+            {
+                "name": record.schedule.actor,
+                "expression": record.schedule.expression,
+                "catch_up": record.schedule.catch_up.value,
+                "alive": record.alive,
+                "last_tick_at": rfc3339(record.tick_ms),
+                "last_run_at": rfc3339(record.fired_ms),
+                "last_message_id": record.message_id,
+                "next_at": rfc3339(cron.next_tick(record.schedule.expression, listing.now_ms)),
+            }
+            for record in listing.records
+        ],
+        "schedulers": [
+            {"name": name, "seen_seconds": age_ms / 1000} for name, age_ms in listing.schedulers.items()
+        ],
     }
 
 

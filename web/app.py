@@ -16,7 +16,7 @@ from lockstep.broker import LockstepBroker
 from lockstep.reaper import Reaper
 from lockstep.service import EXIT_BROKEN, Service
 from lockstep.settings import Settings
-from web import health, messages, queues, scrape, switches
+from web import health, messages, queues, schedules, scrape, switches
 from web.auth import authorize, check_local
 from web.context import ANSWER_SECONDS, Context, Threads
 from web.paths import GROUP, MESSAGE, QUEUE, RawPath
@@ -60,6 +60,8 @@ ENDPOINTS: Final = (
     Endpoint("POST", f"{QUEUE}/resume", switches.resume, "operate"),
     Endpoint("POST", f"{GROUP}/pause", switches.pause, "operate"),
     Endpoint("POST", f"{GROUP}/resume", switches.resume, "operate"),
+    Endpoint("GET", "/api/v1/schedules", schedules.index, "read"),
+    Endpoint("POST", "/api/v1/schedules/{name:segment}/run", schedules.run, "operate"),
     Endpoint("GET", "/queue/status", queues.status, "read"),
     Endpoint("GET", "/livez", health.live),
     Endpoint("GET", "/readyz", health.ready),

@@ -31,7 +31,7 @@ async def create(request: Request) -> Response:
     headers = {"Location": message_path(accepted.id)}
     if accepted.duplicate:
         headers["Idempotent-Replayed"] = "true"
-    return Json(_accepted_view(message, accepted), 200 if accepted.duplicate else 202, headers)
+    return Json(accepted_view(message, accepted), 200 if accepted.duplicate else 202, headers)
 
 
 async def create_batch(request: Request) -> Response:
@@ -82,7 +82,8 @@ def _items(data: object) -> list[object]:
     return items
 
 
-def _accepted_view(message: "dramatiq.Message[Any]", accepted: Accepted) -> dict[str, Any]:
+def accepted_view(message: "dramatiq.Message[Any]", accepted: Accepted) -> dict[str, Any]:
+    """The answer to whoever sent a message."""
     return {
         "id": accepted.id,
         "queue": message.queue_name,

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from lockstep import metrics
 from lockstep.errors import RedisUnavailable
 from lockstep.records import QueueCounts
+from lockstep.schedules import ScheduleRecord
 from lockstep.store import Store
 from web.auth import check_token
 from web.context import Context
@@ -48,6 +49,7 @@ class Fleet:
     up: bool = False
     memory: int = 0
     queues: list[QueueCounts] = field(default_factory=list)
+    schedules: list[ScheduleRecord] = field(default_factory=list)
 
 
 def read_fleet(store: Store) -> Fleet:
@@ -56,7 +58,7 @@ def read_fleet(store: Store) -> Fleet:
     Raises:
       RedisUnavailable: it does not answer.
     """
-    return Fleet(True, store.redis_memory(), list(all_counts(store)))
+    return Fleet(True, store.redis_memory(), list(all_counts(store)), store.schedules.listing().records)
 
 
 class Exposition(Collector):
@@ -116,6 +118,9 @@ class Exposition(Collector):
             case ["counts", name]:
                 for counts in self._fleet.queues:
                     yield from _counted(name, counts)
+            case ["schedules", "last_run"]:
+                for record in self._fleet.schedules:
+                    yield (record.schedule.actor,), (record.fired_ms or 0) / 1000
             case ["redis", "up"]:
                 yield (), float(self._fleet.up)
             case ["redis", "memory"] if self._fleet.up:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from lockstep.cli import message, scheduler, send, status, switches, up, web, worker
+from lockstep.cli import message, scheduler, schedules, send, status, switches, up, web, worker
 from lockstep.cli.common import complain
 from lockstep.errors import LockstepError, exit_code
 
@@ -23,6 +23,7 @@ app.command("up")(up.up)
 app.command("web")(web.web)
 app.command("worker")(worker.worker)
 app.command("scheduler")(scheduler.scheduler)
+app.add_typer(schedules.app, name="schedules")
 app.command("send")(send.send)
 app.command("status")(status.status)
 app.command("message")(message.message)

@@ -24,7 +24,7 @@ class SupervisordFailed(Exception):
 
 
 class Supervisord:
-    """A running supervisord with web and workers, which dies with this process."""
+    """A running supervisord with web, workers and scheduler, which dies with this process."""
 
     def __init__(self, data_dir: str, environment: Mapping[str, str]) -> None:
         self._log = Path(data_dir) / "supervisord.log"

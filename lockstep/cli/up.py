@@ -1,7 +1,7 @@
 """``lockstep up``: everything on this machine, until Ctrl-C.
 
-Redis first, then supervisord with the web process and the workers; they stop in the reverse order. All of
-them die with this process, however it ends.
+Redis first, then supervisord with the web process, the workers and the scheduler; they stop in the reverse order.
+All of them die with this process, however it ends.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ from lockstep.modules import ImportFailed, check_actor_modules, check_imports
 from lockstep.settings import Settings
 from lockstep.store import Store
 
-#: Seconds until web and workers must be ready.
+#: Seconds until web, workers and scheduler must be ready.
 READY_SECONDS: Final = 30.0
 
 _LOOK_SECONDS: Final = 0.1
@@ -57,7 +57,7 @@ def up(
     threads: Annotated[int | None, typer.Option(help="Threads of each [WORKER_CONCURRENCY, else 8].")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Send sample messages, some of them failing.")] = False,
 ) -> None:
-    """Run everything on this machine: Redis, web and workers. Ctrl-C drains and stops all.
+    """Run everything on this machine: Redis, web, workers and scheduler. Ctrl-C drains and stops all.
 
     Without REDIS_URL, a Redis of its own runs and keeps its data in DATA_DIR.
     """
@@ -89,7 +89,7 @@ def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
         check_imports(environment, READY_SECONDS)
         if stop.asked:
             return 0
-        # The process dies here or later: the kernel tells Redis and supervisord, which stops web and workers.
+        # The process dies here or later: the kernel tells Redis and supervisord, which stops the rest.
         supervisord = Supervisord(settings.data_dir, environment)
         running.callback(supervisord.end)
         _wait_until_ready(settings, supervisord, stop)
@@ -177,8 +177,9 @@ def _missing(settings: Settings, store: Store) -> str:
     with suppress(LockstepError):  # Redis is away for a moment
         queue = (*settings.worker_queues, _MAIN_QUEUE)[0]
         store.declare(queue)  # else it is only known from its first message on
-        if store.counts(queue).claimers:
-            return ""
+        if not store.counts(queue).claimers:
+            return "worker"
+        return "" if store.schedules.listing().schedulers else "scheduler"
     return "worker"
 
 
@@ -192,9 +193,10 @@ def _tell(settings: Settings, redis: str) -> None:
     address, given = _address(settings), settings.masked()
     key = " -H 'Authorization: Bearer SECRET'" if settings.api_keys else ""
     lines = (
-        f"web      {address}   (probes /livez /readyz, /metrics, /api/v1)",
-        f"workers  {given['WORKER_PROCESSES']} processes of {given['WORKER_CONCURRENCY']} threads",
-        f"redis    {redis}",
+        f"web        {address}   (probes /livez /readyz, /metrics, /api/v1)",
+        f"workers    {given['WORKER_PROCESSES']} processes of {given['WORKER_CONCURRENCY']} threads",
+        "scheduler  sends periodic actors (lockstep schedules lists them)",
+        f"redis      {redis}",
         "Send a message:",
         f"  curl -s {address}/api/v1/messages -H 'Content-Type: application/json'{key} -d "
         """'{"actor":"messages.deliver","kwargs":"""

@@ -229,7 +229,7 @@ def test_the_redis_of_this_directory_is_found(run: Run, tmp_path: Path) -> None:
         assert run("status", REDIS_URL=None).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "status", "up"])
+@pytest.mark.parametrize("name", ["web", "worker", "scheduler", "status", "up"])
 def test_wrong_settings_are_told_by_every_command(run: Run, name: str) -> None:
     ended = run(name, PORT="x", MAX_CRASHES="0")
 
@@ -239,7 +239,7 @@ def test_wrong_settings_are_told_by_every_command(run: Run, name: str) -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "up"])
+@pytest.mark.parametrize("name", ["web", "worker", "scheduler", "up"])
 def test_missing_actor_modules_are_told_at_once(run: Run, tmp_path: Path, name: str) -> None:
     (tmp_path / "app").mkdir()
     # Importing it would fail: it is only looked into.

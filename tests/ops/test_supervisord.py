@@ -85,7 +85,7 @@ def supervisord(settings: Settings, directory: Path, **changes: str) -> Iterator
     assert code == 0, log.read_text()
 
 
-def test_it_runs_web_and_worker_until_it_is_told_to_stop(
+def test_it_runs_web_worker_and_scheduler_until_it_is_told_to_stop(
     settings: Settings, store: Store, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -93,9 +93,11 @@ def test_it_runs_web_and_worker_until_it_is_told_to_stop(
         wait_for("web", lambda: ready(port), 30)
         store.declare("messages")  # known from its first message on, and there is none
         wait_for("a worker", lambda: store.counts("messages").claimers, 30)
+        wait_for("a scheduler", lambda: store.schedules.listing().schedulers, 30)
 
     assert "worker.stopped" in log.read_text()
     assert store.counts("messages").claimers == {}  # the worker left in order
+    assert store.schedules.listing().schedulers == {}  # and so did the scheduler
     assert not ready(port)
 
 

@@ -106,7 +106,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes 
 def test_a_message_is_done_and_nothing_is_left_running(start: Callable[..., Up], signum: int) -> None:
     up = start()
     up.wait_until_told()
-    assert len(up.relatives()) >= 5  # itself, Redis, supervisord, web, worker
+    assert len(up.relatives()) >= 6  # itself, Redis, supervisord, web, worker, scheduler
     assert httpx.get(f"{up.url}/readyz").status_code == 200
 
     answer = httpx.post(f"{up.url}/api/v1/messages", json=MESSAGE)
@@ -251,7 +251,7 @@ def test_programs_that_never_start_end_it(start: Callable[..., Up], tmp_path: Pa
     up = start(ACTOR_MODULES="later")
 
     assert up.process.wait(25) == 3  # READY_SECONDS are not waited for
-    assert "supervisord gave up on w" in up.output
+    assert "supervisord gave up on " in up.output
     assert up.relatives() == []
 
 
@@ -276,6 +276,8 @@ def test_start_and_stop_are_told_once(start: Callable[..., Up]) -> None:
     assert up.stop(signal.SIGINT) == 0
 
     for line in ("Starting.", "worker.started", "worker.ready", "web.started", "worker.draining"):
+        assert up.output.count(line) == 1, up.output
+    for line in ("scheduler.started", "scheduler.stopped"):
         assert up.output.count(line) == 1, up.output
     for line in ("worker.stopped", "web.stopped", "Stopping", "Stopped."):
         assert up.output.count(line) == 1, up.output
