@@ -105,26 +105,33 @@ class Exposition(Collector):
             yield from (((counts.queue,), counts.stats) for counts in self._fleet.queues)
 
     def _samples(self, metric: metrics.Metric) -> Iterator[Sample]:
-        match metric.source.split(" "):
-            case ["stats" | "process", name]:
-                for owner, stats in self._hashes(metric):
-                    for labels, value in _counters(name, stats, len(metric.labels) - len(owner)):
-                        yield (*owner, *labels), value
-            case ["totals", name]:
-                totals: Counter[tuple[str, ...]] = Counter()
-                for _, stats in self._hashes(metric):
-                    totals.update(dict(_counters(name, stats, len(metric.labels))))
-                yield from totals.items()
-            case ["counts", name]:
+        source, _, name = metric.source.partition(" ")
+        match source:
+            case "stats" | "process":
+                yield from self._counts_by_owner(metric, name)
+            case "totals":
+                yield from self._totals(metric, name)
+            case "counts":
                 for counts in self._fleet.queues:
                     yield from _counted(name, counts)
-            case ["schedules", "last_run"]:
+            case "schedules":
                 for record in self._fleet.schedules:
                     yield (record.schedule.actor,), (record.fired_ms or 0) / 1000
-            case ["redis", "up"]:
+            case "redis" if name == "up":
                 yield (), float(self._fleet.up)
-            case ["redis", "memory"] if self._fleet.up:
+            case "redis" if self._fleet.up:
                 yield (), self._fleet.memory
+
+    def _counts_by_owner(self, metric: metrics.Metric, name: str) -> Iterator[Sample]:
+        for owner, stats in self._hashes(metric):
+            for labels, value in _counters(name, stats, len(metric.labels) - len(owner)):
+                yield (*owner, *labels), value
+
+    def _totals(self, metric: metrics.Metric, name: str) -> Iterator[Sample]:
+        totals: Counter[tuple[str, ...]] = Counter()
+        for _, stats in self._hashes(metric):
+            totals.update(dict(_counters(name, stats, len(metric.labels))))
+        yield from totals.items()
 
 
 def _counted(name: str, counts: QueueCounts) -> Iterator[Sample]:
