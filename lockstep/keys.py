@@ -44,7 +44,7 @@ schedulers     zset    scheduler -> ms when it was last heard of
 limits         hash    the limits (``lua/includes/limits.lua``)
 limits:log:I   list    ms of the last starts that an instance of a limit counts; expires
 limits:hold:I  string  there while a limit is held; expires
-limits:hints:I list    ms that actors were told which a limit refused; expires
+limits:hints:I zset    actor that a limit refused -> ms when it comes back; expires
 limits:running hash    instance of a limit -> how many run that it counts
 =============  ======  ==================================================================
 

@@ -31,11 +31,16 @@ end
 -- once, again and again. The hints are only that; what counts is the log.
 local function hint(rate)
     local hints = LIMITS .. ':hints:' .. instance
-    local before = redis.call('LINDEX', hints, -rate.count)
-    local told = math.max(at, before and tonumber(before) + rate.period + rate.slack or 0)
-    if redis.call('RPUSH', hints, told) > rate.count then
-        redis.call('LTRIM', hints, -rate.count, -1)
+    redis.call('ZREMRANGEBYSCORE', hints, '-inf', NOW) -- they are back
+    local ahead = redis.call('ZCARD', hints)
+    local before
+    if ahead < rate.count then
+        before = redis.call('LINDEX', log_key(instance), ahead - rate.count)
+    else
+        before = redis.call('ZRANGE', hints, -rate.count, -rate.count, 'WITHSCORES')[2]
     end
+    local told = math.max(at, before and tonumber(before) + rate.period + rate.slack or 0)
+    redis.call('ZADD', hints, told, string.format('%.0f', NOW_US))
     redis.call('PEXPIRE', hints, told - NOW + rate.period)
     return told
 end

@@ -20,7 +20,7 @@ from tests.history.history import Bounds
 from tests.history.recorder import Recorder
 from tests.support import steps
 from tests.support.waiting import wait_for
-from tests.support.worker import Worker
+from tests.support.worker import THREADS, Worker
 
 LEASE = 2.0
 QUEUE = "default"
@@ -55,15 +55,15 @@ class FaultRun:
 
     # -- workers and messages -----------------------------------------------------------------------------------
 
-    def start(self, count: int = 1, **environment: str) -> list[Worker]:
+    def start(self, count: int = 1, *, threads: int = THREADS, **environment: str) -> list[Worker]:
         """Start workers and wait until they are ready."""
-        started = [self._spawn({**self.environment, **environment}) for _ in range(count)]
+        started = [self._spawn({**self.environment, **environment}, threads) for _ in range(count)]
         for worker in started:
             worker.wait_ready()
         return started
 
-    def _spawn(self, environment: Mapping[str, str]) -> Worker:
-        worker = Worker(self.directory, environment, self.module, len(self.workers))
+    def _spawn(self, environment: Mapping[str, str], threads: int) -> Worker:
+        worker = Worker(self.directory, environment, self.module, len(self.workers), threads)
         self.workers.append(worker)
         return worker
 

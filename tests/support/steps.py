@@ -13,6 +13,7 @@ import dramatiq
 from dramatiq.middleware import CurrentMessage, Middleware
 from dramatiq.threading import Interrupt
 
+from lockstep import limits
 from tests.history.events import Ending, Kind, Write
 from tests.history.recorder import Recorder
 
@@ -20,6 +21,8 @@ from tests.history.recorder import Recorder
 DIRECTORY: Final = "FAULT_DIRECTORY"
 #: Milliseconds that a retry waits. Redis counts in whole ones, so it may start one earlier.
 RETRY_MS: Final = 100
+#: What each key of the limit ``domain`` may start.
+DOMAIN_RATE: Final = "5/500ms"
 #: Seconds of work between two chances to be interrupted.
 _SLICE: Final = 0.01
 
@@ -46,15 +49,28 @@ def make_resource(directory: Path) -> None:
     database.close()
 
 
-def declare(broker: Any, **options: Any) -> Any:
-    """Declare the actor of fault runs, with more options, on a broker."""
-    return dramatiq.actor(broker=broker, actor_name="step", **options)(step)
+def declare(broker: Any, name: str = "step", **options: Any) -> Any:
+    """Declare an actor of fault runs, with more options, on a broker."""
+    return dramatiq.actor(broker=broker, actor_name=name, **options)(step)
 
 
 def step(
-    group: str, seconds: float = 0.0, failures: int = 0, crash: bool = False, computes: bool = False
+    group: str,
+    seconds: float = 0.0,
+    failures: int = 0,
+    crash: bool = False,
+    computes: bool = False,
+    charges: str = "",
+    holds: float = 0.0,
 ) -> None:
-    """Work for ``seconds`` and write; fail in the first ``failures`` attempts, or end the interpreter."""
+    """Work for ``seconds`` and write; fail in the first ``failures`` attempts, or end the interpreter.
+
+    Before that, charge the limit ``domain`` for the key ``charges``, and hold it for ``holds`` seconds.
+    """
+    if charges:
+        limits.charge("domain", charges, rate=DOMAIN_RATE)
+    if holds:
+        limits.hold("step", holds)
     directory = Path(os.environ[DIRECTORY])
     message: Any = CurrentMessage.get_current_message()
     attempt = message.options.get("retries", 0) + 1

@@ -20,11 +20,13 @@ THREADS = 4
 class Worker:
     """A running worker, in a session of its own."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], module: str, number: int) -> None:
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str], module: str, number: int, threads: int
+    ) -> None:
         self.log = directory / f"worker-{number}.log"
         self._history = steps.history_of(directory)
         self._before = self._history.stat().st_size  # its boot comes later: a long history is not read again
-        command = [sys.executable, "-m", "dramatiq", module, "-p", "1", "-t", str(THREADS), "--skip-logging"]
+        command = [sys.executable, "-m", "dramatiq", module, "-p", "1", "-t", str(threads), "--skip-logging"]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
