@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lockstep import cron, metrics
+from lockstep.limitstore import Limit
 from lockstep.records import Attempt, MessageRecord, QueueCounts
 from lockstep.schedules import ScheduleList
 
@@ -68,6 +69,19 @@ def schedules_view(listing: ScheduleList) -> dict[str, Any]:
         "schedulers": [
             {"name": name, "seen_seconds": age_ms / 1000} for name, age_ms in listing.schedulers.items()
         ],
+    }
+
+
+def limit_view(limit: Limit) -> dict[str, Any]:
+    """One limit and how it is used."""
+    return {
+        "name": limit.name,
+        "rates": [str(rate) for rate in limit.rates],
+        "concurrency": limit.concurrency,
+        "sources": limit.sources,
+        "running": limit.running,
+        "waiting_groups": limit.waiting,
+        "held_seconds": limit.held_ms / 1000,
     }
 
 

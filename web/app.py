@@ -16,10 +16,18 @@ from lockstep.broker import LockstepBroker
 from lockstep.reaper import Reaper
 from lockstep.service import EXIT_BROKEN, Service
 from lockstep.settings import Settings
-from web import health, messages, queues, schedules, scrape, switches
+from web import (
+    health,
+    limits,
+    messages,
+    queues,
+    schedules,
+    scrape,
+    switches,
+)
 from web.auth import authorize, check_local
 from web.context import ANSWER_SECONDS, Context, Threads
-from web.paths import GROUP, MESSAGE, QUEUE, RawPath
+from web.paths import ACTOR, GROUP, LIMIT, MESSAGE, QUEUE, RawPath
 from web.problems import EXCEPTIONS
 from web.recorder import RecordRequests
 
@@ -62,6 +70,13 @@ ENDPOINTS: Final = (
     Endpoint("POST", f"{GROUP}/resume", switches.resume, "operate"),
     Endpoint("GET", "/api/v1/schedules", schedules.index, "read"),
     Endpoint("POST", "/api/v1/schedules/{name:segment}/run", schedules.run, "operate"),
+    Endpoint("GET", "/api/v1/limits", limits.index, "read"),
+    Endpoint("PUT", LIMIT, limits.change, "operate"),
+    Endpoint("DELETE", LIMIT, limits.reset, "operate"),
+    Endpoint("POST", f"{LIMIT}/hold", limits.hold, "operate"),
+    Endpoint("POST", f"{LIMIT}/release", limits.release, "operate"),
+    Endpoint("POST", f"{ACTOR}/pause", limits.pause_actor, "operate"),
+    Endpoint("POST", f"{ACTOR}/resume", limits.resume_actor, "operate"),
     Endpoint("GET", "/queue/status", queues.status, "read"),
     Endpoint("GET", "/livez", health.live),
     Endpoint("GET", "/readyz", health.ready),

@@ -30,6 +30,10 @@ MESSAGE: Final = "/api/v1/messages/{id:segment}"
 QUEUE: Final = "/api/v1/queues/{queue:segment}"
 GROUP: Final = f"{QUEUE}/groups/{{group:segment}}"
 
+#: Path of one limit, and of one actor.
+LIMIT: Final = "/api/v1/limits/{name:segment}"
+ACTOR: Final = "/api/v1/actors/{actor:segment}"
+
 
 def message_path(message_id: str) -> str:
     """The address of one message."""

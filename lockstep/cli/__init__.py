@@ -8,7 +8,18 @@ from pathlib import Path
 
 import typer
 
-from lockstep.cli import message, scheduler, schedules, send, status, switches, up, web, worker
+from lockstep.cli import (
+    limits,
+    message,
+    scheduler,
+    schedules,
+    send,
+    status,
+    switches,
+    up,
+    web,
+    worker,
+)
 from lockstep.cli.common import complain
 from lockstep.errors import LockstepError, exit_code
 
@@ -29,6 +40,7 @@ app.command("status")(status.status)
 app.command("message")(message.message)
 app.command("pause")(switches.pause)
 app.command("resume")(switches.resume)
+app.add_typer(limits.app, name="limits")
 
 
 def main() -> None:
