@@ -83,9 +83,9 @@ def declared_by(actor: Any) -> Declared:
       InvalidOption: they are wrong.
     """
     given = actor.options.get("rate_limit") or ()
-    texts = [given] if isinstance(given, str) else list(given)
-    names = tuple(text for text in texts if isinstance(text, str) and is_name(text))
     try:
+        texts = [given] if isinstance(given, str) else list(given)
+        names = tuple(text for text in texts if is_name(text))
         rates = parse_rates(text for text in texts if text not in names)
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidOption(f"{actor.actor_name}: rate_limit: {error}") from None
