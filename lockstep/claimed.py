@@ -9,7 +9,7 @@ from dramatiq import Message, MessageProxy
 from dramatiq.middleware import raise_thread_exception
 from dramatiq.threading import Interrupt
 
-from lockstep.errors import LeaseLost
+from lockstep.errors import Cancelled, LeaseLost
 from lockstep.records import Lease, Settlement
 from lockstep.states import Verb
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class ClaimedMessage(MessageProxy):
-    """What actors see as ``CurrentMessage``: ``fence``, ``attempt``, ``group``, ``sequence`` and Dramatiq's fields.
+    """What actors see as ``CurrentMessage``.
+
+    Beside Dramatiq's fields that is ``fence``, ``attempt``, ``group``, ``sequence`` and ``cancel_requested``.
 
     ``settlement`` says how its lease ends. It is retry until a middleware that saw the end says otherwise:
     a message whose outcome nobody could decide is never acknowledged by accident.
@@ -49,6 +51,9 @@ class ClaimedMessage(MessageProxy):
         )
         self.lost = False  #: the lease ended without us
         self.stopped = False  #: the process stops: the actor was interrupted
+        self.cancel_requested = False  #: an operator took it back: whoever looks here may end early
+        self.cancel_asked_at = 0.0  #: ``time.monotonic()`` when that became known here
+        self.cancel_interrupted = False  #: the actor did not end within CANCEL_GRACE
         self._thread: int | None = None
         self._guard = threading.Lock()
 
@@ -76,6 +81,15 @@ class ClaimedMessage(MessageProxy):
         """Whether the lease surely holds now, by this process's own clock."""
         return not self.lost and time.monotonic() < self.deadline
 
+    def ask_to_cancel(self) -> bool:
+        """The message was cancelled: tell the actor, or do not start it; answers whether that is new."""
+        with self._guard:
+            new = not self.cancel_requested
+            if new:
+                self.cancel_asked_at = time.monotonic()
+                self.cancel_requested = True
+        return new
+
     def settle(self, verb: Verb, **details: Any) -> None:
         """Decide how the lease ends; the last decision counts."""
         lease = self.lease
@@ -84,10 +98,11 @@ class ClaimedMessage(MessageProxy):
     # An interrupt may only ever hit the thread while it runs this very message.
 
     def enter_thread(self) -> bool:
-        """This thread begins to run the actor, unless the lease has ended; answers whether it does."""
+        """This thread begins to run the actor, unless the lease ended or it was cancelled; answers whether."""
         with self._guard:
             self.started_at = time.monotonic()
-            self._thread = threading.get_ident() if self.holds() else None
+            may_run = self.holds() and not self.cancel_requested
+            self._thread = threading.get_ident() if may_run else None
             return self._thread is not None
 
     def leave_thread(self) -> None:
@@ -103,10 +118,12 @@ class ClaimedMessage(MessageProxy):
         with self._guard:
             if exception is LeaseLost:
                 self.lost = True
-            else:
+            elif exception is not Cancelled:
                 self.stopped = True
             if self._thread is None:
                 return False
+            if exception is Cancelled:
+                self.cancel_interrupted = True
             raise_thread_exception(self._thread, exception)
             return True
 

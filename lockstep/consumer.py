@@ -291,6 +291,8 @@ class LockstepConsumer(Consumer):
         for settlement in answer.lost:
             self._exact[metrics.LEASE_LOST] += 1
             log.warning("lease.lost", queue=self.queue_name, message_id=settlement.id, verb=settlement.verb)
+        for settlement in answer.cancelled:
+            log.info("message.cancelled", queue=self.queue_name, message_id=settlement.id)
         claim = answer.claim
         if claim is not None:
             with self._bell:

@@ -7,6 +7,7 @@ LockstepError
  │   ├─ UnknownActor           no actor of that name is registered here
  │   └─ PayloadTooLarge        the encoded message exceeds MAX_PAYLOAD_BYTES
  ├─ NotFound                   no such message or queue
+ ├─ WrongState                 the message is in a state in which this cannot be done to it
  ├─ Unauthorized               no API key, or one that is not known
  ├─ Forbidden                  the API key lacks the scope
  ├─ RedisUnavailable           Redis did not answer; also a Dramatiq and a builtin ConnectionError
@@ -14,7 +15,7 @@ LockstepError
  ├─ RateLimited                an actor must wait for a limit: its message goes back to its place
  └─ Permanent                  raised by an actor: do not retry, dead-letter at once
 
-LeaseLost is not in the tree: it interrupts an actor's thread, so it is no ``Exception``.
+LeaseLost and Cancelled are not in the tree: they interrupt an actor's thread, so they are no ``Exception``.
 """
 
 from typing import Final
@@ -81,6 +82,16 @@ class NotFound(LockstepError):
         self.name = name
 
 
+class WrongState(LockstepError):
+    """A message is in a state in which what was asked cannot be done; nothing was changed."""
+
+    def __init__(self, message_id: str, state: str, asked: str) -> None:
+        super().__init__(f"message {message_id!r} is {state}: cannot {asked} it")
+        self.message_id = message_id
+        self.state = state
+        self.asked = asked
+
+
 class Unauthorized(LockstepError):
     """The request carries no API key, or one that is not known."""
 
@@ -129,6 +140,10 @@ class LeaseLost(Interrupt):
     """Interrupts an actor whose lease ended: another process may be running its message."""
 
 
+class Cancelled(Interrupt):
+    """Interrupts an actor whose message was cancelled, and that did not end within ``CANCEL_GRACE``."""
+
+
 #: HTTP status and exit code of each error; the nearest class in the tree counts.
 _OUTSIDE: Final[dict[type[LockstepError], tuple[int, int]]] = {
     LockstepError: (500, 1),
@@ -137,6 +152,7 @@ _OUTSIDE: Final[dict[type[LockstepError], tuple[int, int]]] = {
     UnknownActor: (404, 2),
     PayloadTooLarge: (413, 2),
     NotFound: (404, 1),
+    WrongState: (409, 5),
     Unauthorized: (401, 5),
     Forbidden: (403, 5),
     RedisUnavailable: (503, 4),

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from lockstep import replies, scripts
 from lockstep.keys import ShardKeys, global_key
@@ -17,6 +17,9 @@ from lockstep.link import Call, Link
 from lockstep.records import Claim, Settlement
 from lockstep.settings import Settings
 from lockstep.states import Verb
+
+#: A settlement's answer: the message was to be cancelled, and now is, whatever was asked.
+_CANCELLED_INSTEAD: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Answer:
     """What one round trip answered."""
 
     lost: list[Settlement]  #: their tokens held no lease: nothing was changed
+    cancelled: list[Settlement]  #: their messages are cancelled, as asked or because an operator was faster
     claim: Claim | None
     sent_at: float  #: ``time.monotonic()`` before the request left: leases count from here
 
@@ -94,10 +98,15 @@ class Exchange:
         answers = self._link.run(lambda: self._calls(request))
         self._pending = None
         lost: list[Settlement] = []
+        cancelled: list[Settlement] = []
         if request.settle is not None:
-            lost = [s for s, held in zip(request.settlements, answers[0], strict=True) if not held]
+            for settlement, answer in zip(request.settlements, answers[0], strict=True):
+                if not answer:
+                    lost.append(settlement)
+                elif answer == _CANCELLED_INSTEAD or settlement.verb is Verb.CANCEL:
+                    cancelled.append(settlement)
         claim = replies.claim(answers[-1]) if request.wanted else None
-        return Answer(lost, claim, sent_at)
+        return Answer(lost, cancelled, claim, sent_at)
 
     def disconnect(self) -> None:
         """Close the connection."""

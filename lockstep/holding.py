@@ -6,18 +6,25 @@ actor must not run under a lease that nobody renews, nor on beside the next hold
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lockstep import logs
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import RedisUnavailable
+from lockstep.errors import Cancelled, RedisUnavailable
 from lockstep.keys import ShardKeys
+from lockstep.records import Renewal
 
 if TYPE_CHECKING:
     from lockstep.store import Store
 
 log = logs.get_logger("lockstep.lease")
+
+
+def _ask_to_cancel(message: ClaimedMessage) -> None:
+    if message.ask_to_cancel():
+        log.info("message.cancel_requested", message_id=message.message_id, group=message.group)
 
 
 class HeldMessages:
@@ -33,6 +40,13 @@ class HeldMessages:
     def remove(self, message: ClaimedMessage) -> None:
         """A lease is about to be settled."""
         self._held.pop(message.lease.token, None)
+
+    def ask_to_cancel(self, tokens: Iterable[str]) -> None:
+        """Of some leases, the messages are to be cancelled: those that are held here learn it."""
+        for token in tokens:
+            message = self._held.get(token)
+            if message is not None:
+                _ask_to_cancel(message)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -85,6 +99,8 @@ class Renewer:
             log.warning("lease.unrenewed", queue=shard.queue, leases=len(messages), error=str(error))
             return
         for message, held in zip(messages, answers, strict=True):
+            if held is Renewal.CANCELLING:
+                _ask_to_cancel(message)
             if held:
                 message.deadline = sent_at + self._lease - self._margin
             else:
@@ -94,13 +110,18 @@ class Renewer:
 class Interrupter:
     """Interrupts each actor whose lease is lost, or may be: by this process's clock alone.
 
+    So it does with one that goes on although its message was cancelled.
     It is apart from the renewer, which may wait for a silent Redis until the lease is over.
     """
 
-    def __init__(self, held: HeldMessages, *, margin: float) -> None:
-        """``margin``: seconds that an actor has left when its message no longer counts as held."""
+    def __init__(self, held: HeldMessages, *, margin: float, grace: float) -> None:
+        """``margin``: seconds that an actor has left when its message no longer counts as held.
+
+        ``grace``: seconds that it has to end once its message is cancelled.
+        """
         self._held = held
         self._margin = margin
+        self._grace = grace
 
     @property
     def interval(self) -> float:
@@ -109,10 +130,19 @@ class Interrupter:
 
     def run_once(self) -> int:
         """Interrupt whoever must not go on; answers how many leases were lost."""
-        lost = [message for message in self._held.all() if not message.lost and not message.holds()]
+        held = self._held.all()
+        lost = [message for message in held if not message.lost and not message.holds()]
         for message in lost:
             interrupted = message.interrupt()
             log.warning(
                 "lease.lost", message_id=message.message_id, group=message.group, interrupted=interrupted
             )
+        for message in held:
+            if message.cancel_requested and not message.lost and not message.cancel_interrupted:
+                self._end_cancelled(message)
         return len(lost)
+
+    def _end_cancelled(self, message: ClaimedMessage) -> None:
+        # One that has not started yet never will: its thread looks first.
+        if time.monotonic() >= message.cancel_asked_at + self._grace and message.interrupt(Cancelled):
+            log.warning("message.cancel_interrupted", message_id=message.message_id, group=message.group)

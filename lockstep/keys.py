@@ -28,6 +28,7 @@ dead           zset    id of a dead letter -> ms when it died
 result:ID      string  what an actor returned, until its time to live ends
 wake           list    at most a few tokens that wake idle consumers
 cancelled      zset    id of a message that was taken back -> ms when it was
+cancelling     set     tokens of leases whose messages are to be cancelled
 claimers       zset    consumer -> ms when it last reaped; who must be waited for after a restart
 stats          hash    counters and histogram buckets
 session:NAME   string  the last call of a session and its answer, for ten minutes

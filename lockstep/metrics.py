@@ -37,6 +37,7 @@ OUTCOMES: Final = ("done", "retry", "dead", "released", "cancelled")
 ENQUEUED: Final = "enqueued"
 DEDUPLICATED: Final = "deduplicated"
 ATTEMPTS: Final = "attempts"
+CANCELLED: Final = "cancelled"
 LEASE_LOST: Final = "lease_lost"
 REAPED: Final = "reaped"
 DURATION: Final = "duration"
@@ -84,6 +85,13 @@ METRICS: Final = (
         ("queue", "actor", "outcome"),
         f"Attempts that ended, by outcome: {', '.join(OUTCOMES)}.",
         f"stats {ATTEMPTS}",
+    ),
+    Metric(
+        "lockstep_messages_cancelled_total",
+        "counter",
+        ("queue", "actor"),
+        "Messages that were taken back, purged ones included.",
+        f"stats {CANCELLED}",
     ),
     Metric(
         "lockstep_lease_lost_total",

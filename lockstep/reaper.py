@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from lockstep import logs
 from lockstep.errors import RedisUnavailable
+from lockstep.holding import HeldMessages
 from lockstep.records import Reaped
 from lockstep.store import Store
 
@@ -16,11 +17,22 @@ class Reaper:
     If the process dies between two shards, the next run, here or elsewhere, does the rest.
     """
 
-    def __init__(self, store: Store, queues: Callable[[], Iterable[str]], *, claimer: str = "") -> None:
-        """``claimer``: who claims in this process; empty: nobody does."""
+    def __init__(
+        self,
+        store: Store,
+        queues: Callable[[], Iterable[str]],
+        *,
+        claimer: str = "",
+        held: HeldMessages | None = None,
+    ) -> None:
+        """``claimer``: who claims in this process; empty: nobody does.
+
+        ``held``: what it holds, which learns here when it is to be cancelled.
+        """
         self._store = store
         self._queues = queues
         self._claimer = claimer
+        self._held = held
 
     @property
     def interval(self) -> float:
@@ -35,6 +47,8 @@ class Reaper:
                 for shard in self._store.shards(queue):
                     result = self._store.reap(shard, claimer=self._claimer)
                     self._report(queue, result)
+                    if self._held is not None:
+                        self._held.ask_to_cancel(result.cancelling)
                     results.append(result)
         except RedisUnavailable:
             pass  # the consumers and the health checks say so; the next run comes soon

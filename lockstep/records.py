@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import NamedTuple
 
 from lockstep.states import GroupState, MessageState, Verb
@@ -96,6 +97,17 @@ class Reaped:
     cancelled: list[str] = field(
         default_factory=list
     )  #: ids that were to be cancelled when their worker died
+    cancelling: list[str] = field(
+        default_factory=list
+    )  #: tokens of leases, of any worker, whose messages are to be cancelled
+
+
+class Renewal(IntEnum):
+    """What became of the renewal of a lease; only a lease that is lost is false."""
+
+    LOST = 0  #: the token holds no lease
+    RENEWED = 1
+    CANCELLING = 2  #: renewed, but its message is to be cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +163,7 @@ __all__ = [
     "NewMessage",
     "QueueCounts",
     "Reaped",
+    "Renewal",
     "Settlement",
     "Verb",
 ]

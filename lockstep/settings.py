@@ -100,6 +100,9 @@ class Settings:
     concurrency_limits: dict[str, int] = _setting(
         {}, rates.concurrency_limits, "running at once over all workers: email=5,reports=1"
     )
+    cancel_grace: float = _setting(
+        5.0, parsing.seconds(0, 86400), "seconds a running actor has to end once its message is cancelled"
+    )
     unknown_actor_seconds: float = _setting(
         600.0, parsing.seconds(0, 86400), "seconds a message of an unknown actor is parked until it is dead"
     )

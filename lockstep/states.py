@@ -12,7 +12,7 @@ waiting    backoff    claim, of a delayed head that holds its place
 scheduled  waiting    claim and reap, when due
 waiting    running    claim
 running    done       settle complete
-running    cancelled  settle cancel
+running    cancelled  settle cancel; settle otherwise, and reap, once it was to be cancelled
 running    backoff    settle retry, settle release with a delay
 running    waiting    settle release, reap
 running    dead       settle dead_letter, reap after MAX_CRASHES

@@ -15,9 +15,10 @@ from lockstep.errors import NotFound
 from lockstep.keys import ShardKeys, shard_of
 from lockstep.limitstore import LimitStore
 from lockstep.link import Call, Link
-from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped
+from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
 from lockstep.schedules import Schedules
 from lockstep.settings import Settings
+from lockstep.switches import Switches
 
 #: How far into its group a message's position is counted.
 POSITION_LIMIT = 1000
@@ -34,6 +35,7 @@ class Store(Calls):
         self._known_queues: set[str] = set()
         self.schedules = Schedules(self)
         self.limits = LimitStore(self)
+        self.switches = Switches(self)
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
@@ -74,11 +76,11 @@ class Store(Calls):
 
     # -- keeping order ------------------------------------------------------------------------------------------
 
-    def extend(self, link: Link, shard: ShardKeys, tokens: Sequence[tuple[str, str]]) -> list[bool]:
+    def extend(self, link: Link, shard: ShardKeys, tokens: Sequence[tuple[str, str]]) -> list[Renewal]:
         """Renew leases, given as ref and token, over the caller's own link; answers for each whether it holds."""
         arguments = [self.settings.lease_ms, *(part for pair in tokens for part in pair)]
         calls: list[Call] = [(scripts.load("extend"), (shard.meta,), arguments)]
-        return [answer > 0 for answer in link.run(lambda: calls)[0]]
+        return [Renewal(answer) for answer in link.run(lambda: calls)[0]]
 
     def start(self, shard: ShardKeys, ref: str, token: str) -> int:
         """Say that a message starts now: a suspect, or one that a limit counts.

@@ -43,6 +43,7 @@ def queue_view(counts: QueueCounts) -> dict[str, Any]:
         "totals": {
             "enqueued": _total(counts, metrics.ENQUEUED),
             "deduplicated": _total(counts, metrics.DEDUPLICATED),
+            "cancelled": _total(counts, metrics.CANCELLED),
             "lease_lost": _total(counts, metrics.LEASE_LOST),
             "reaped": _total(counts, metrics.REAPED),
             "attempts": {outcome: _attempts(counts, outcome) for outcome in metrics.OUTCOMES},

@@ -29,8 +29,8 @@ class GroupMutex(Middleware):
         # If the process dies here, the lease ends and the message is next in its group.
         may_start = not broker.stopping and message.holds() and self._announce(broker, message)
         if not may_start or not message.enter_thread():
-            message.settle(Verb.RELEASE)
-            raise SkipMessage("not started: the lease does not hold, or the process stops")
+            message.settle(Verb.RELEASE)  # one that was cancelled is so now: its lease knows
+            raise SkipMessage("not started: the lease does not hold, it was cancelled, or the process stops")
 
     def after_process_message(
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None

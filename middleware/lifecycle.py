@@ -49,11 +49,14 @@ class Lifecycle(Middleware):
             broker.store,
             lambda: [q for q in broker.get_declared_queues() if not whitelist or q in whitelist],
             claimer=broker.owner,
+            held=broker.held,
         )
         reaper.run_once()
         work: dict[str, Periodic] = {
             "renewer": renewer,
-            "interrupter": Interrupter(broker.held, margin=broker.lease_margin),
+            "interrupter": Interrupter(
+                broker.held, margin=broker.lease_margin, grace=self._settings.cancel_grace
+            ),
             "reaper": reaper,
         }
         self._services = [Service(name, each, _die) for name, each in work.items()]

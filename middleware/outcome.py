@@ -1,4 +1,4 @@
-"""Decides how each message ends: done, retried at its place, dead, or put back.
+"""Decides how each message ends: done, retried at its place, dead, cancelled, or put back.
 
 Nothing is written here: the decision is carried out by the consumer's settle, under the lease's token. Without a
 decision the message is retried. Dramatiq's option names keep their meaning.
@@ -30,7 +30,7 @@ _MAX_BACKOFF_MS: Final = 7 * 86_400_000
 
 
 class Outcome(Middleware):
-    """The only place that decides between done, retry, dead and released."""
+    """The only place that decides between done, retry, dead, cancelled and released."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -77,6 +77,9 @@ class Outcome(Middleware):
         elif isinstance(error, LeaseLost) or message.lost:
             # Another may hold the group by now; if not, this puts the message back, and the token decides.
             message.settle(Verb.RELEASE, reason="lease_lost")
+        elif message.cancel_requested:
+            # If the process dies here, the reaper cancels it: the lease knows.
+            message.settle(Verb.CANCEL)
         elif isinstance(error, Shutdown) or message.stopped:
             message.settle(Verb.RELEASE, reason="shutdown")
             log.info("message.released", reason="shutdown")

@@ -20,6 +20,7 @@ from lockstep.errors import (
     LockstepError,
     RedisUnavailable,
     Unauthorized,
+    WrongState,
     http_status,
 )
 
@@ -43,10 +44,21 @@ class MalformedBody(Problem):
         super().__init__(400, detail)
 
 
-def body(status: int, detail: str, errors: list[dict[str, str]] | None = None) -> bytes:
+def body(
+    status: int,
+    detail: str,
+    errors: list[dict[str, str]] | None = None,
+    members: Mapping[str, str] | None = None,
+) -> bytes:
     """An encoded problem; its length only depends on what it says."""
     title = _TITLES.get(status) or HTTPStatus(status).phrase
-    problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    problem: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        **(members or {}),
+    }
     if errors:
         problem["errors"] = errors
     return json.dumps(problem).encode("ascii")
@@ -58,9 +70,10 @@ def response(
     *,
     errors: list[dict[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
+    members: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer that carries a problem."""
-    return Response(body(status, detail, errors), status, headers, MEDIA_TYPE)
+    """The answer that carries a problem; ``members`` are of its own kind."""
+    return Response(body(status, detail, errors, members), status, headers, MEDIA_TYPE)
 
 
 async def _lockstep_error(request: Request, error: Exception) -> Response:
@@ -74,6 +87,8 @@ async def _lockstep_error(request: Request, error: Exception) -> Response:
             "Redis does not answer. Nothing is known about this request; sending it again is safe with an id."
         )
         return response(status, detail, headers={"Retry-After": str(RETRY_AFTER)})
+    if isinstance(error, WrongState):
+        return response(status, error.message, members={"id": error.message_id, "state": error.state})
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         raise error
     return response(status, error.message, headers=_challenge(error))

@@ -11,6 +11,7 @@ import typer
 from lockstep.cli import (
     limits,
     message,
+    operations,
     scheduler,
     schedules,
     send,
@@ -38,6 +39,7 @@ app.add_typer(schedules.app, name="schedules")
 app.command("send")(send.send)
 app.command("status")(status.status)
 app.command("message")(message.message)
+app.command("cancel")(operations.cancel)
 app.command("pause")(switches.pause)
 app.command("resume")(switches.resume)
 app.add_typer(limits.app, name="limits")

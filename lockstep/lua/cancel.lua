@@ -1,5 +1,5 @@
--- Purpose: take a message back: at once unless it runs; one that runs is told with the renewal of its lease. Safe to
---          repeat.
+-- Purpose: take a message back: at once unless it runs; one that runs is told with the next reap of its worker, or
+--          with the renewal of its lease. Safe to repeat.
 -- KEYS:    1 meta of the shard
 -- ARGV:    1 id
 -- Answers: nothing when the id is unknown, else: the state it was in (running: it was asked to end; done, dead and
@@ -27,8 +27,9 @@ write_though_full()
 if state == 'running' then
     local lease = read_lease(redis.call('HGET', key('leases'), ref))
     lease.extras = lease.extras or {}
-    lease.extras.cancel = NOW
+    lease.extras.cancel = lease.extras.cancel or NOW
     write_lease(ref, lease)
+    redis.call('SADD', key('cancelling'), lease.token)
 elseif state == 'scheduled' then
     redis.call('ZREM', key('scheduled'), row[ROW.MEMBER])
     row[ROW.MEMBER] = ''

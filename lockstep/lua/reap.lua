@@ -5,7 +5,8 @@
 --          3 gap (ms) between reaps beyond which holders may have been unable to renew,
 --          4 crashes until a message is dead, 5 batch, 6 age (ms) of the oldest finished record to keep
 -- Answers: leases extended; what came due; ids put back; ids that are dead as worker_lost; 1 when
---          the claimer was not known; ids that were to be cancelled and now are
+--          the claimer was not known; ids that were to be cancelled and now are; tokens of leases whose messages are
+--          to be cancelled: some of them, when there are more than a batch
 -- States:  message running -> waiting | dead | cancelled; group leased -> ready | blocked | absent
 
 -- @include shard
@@ -138,4 +139,5 @@ drop_older('cancelled', NOW - KEEP_MS, BATCH)
 
 local new = ARGV[1] ~= '' and redis.call('ZADD', key('claimers'), NOW, ARGV[1]) or 0
 redis.call('ZREMRANGEBYSCORE', key('claimers'), '-inf', NOW - 10 * LEASE_MS)
-return {extended, due, retried, dead, new, cancelled}
+local cancelling = ARGV[1] ~= '' and redis.call('SRANDMEMBER', key('cancelling'), BATCH) or {}
+return {extended, due, retried, dead, new, cancelled, cancelling}

@@ -12,7 +12,7 @@
 --            release:     delay (ms), reason ('' when it had not started), '1' to park (its actor is unknown)
 --            cancel:      nothing more
 --          Whoever was asked to cancel and ends otherwise than done is cancelled.
--- Answers: for each settlement: 1 done as asked, 0 the token holds no lease
+-- Answers: for each settlement: 1 done as asked, 2 cancelled instead, 0 the token holds no lease
 -- States:  message running -> done | backoff | waiting | dead | cancelled; group leased -> ready | blocked | absent
 
 -- @include shard
@@ -34,6 +34,7 @@ if answer then
 end
 
 local EXTRA = {complete = 0, result = 2, retry = 2, dead_letter = 2, dead_result = 4, release = 3, cancel = 0}
+local OUTCOMES = {retry = 'retry', dead_letter = 'dead', dead_result = 'dead', release = 'released'}
 local KEEP = tonumber(ARGV[3])
 
 local counters_end = 5 + 2 * tonumber(ARGV[5])
@@ -99,12 +100,18 @@ local settle = {
     end,
 }
 
-settle.cancel = function(ref, id, packed, _, row)
-    remember_attempt(row, read_lease(packed), 'cancelled', '')
+local function take_away(ref, id, packed, row, started)
+    if started then
+        remember_attempt(row, read_lease(packed), 'cancelled', '')
+    end
     note_cancelled(id, row)
     if pop_head(ref) then
         ready_last[#ready_last + 1] = ref
     end
+end
+
+settle.cancel = function(ref, id, packed, _, row)
+    take_away(ref, id, packed, row, true)
 end
 
 settle.dead_result = function(ref, id, packed, at, row)
@@ -119,23 +126,34 @@ end
 
 local opened = false -- a lane whose limit has room again
 
+-- The worker did not know yet, and counts (in this call, or in one on another shard) what it asked for.
+local function count_as_cancelled(actor, verb)
+    redis.call('HINCRBY', key('stats'), 'attempts|' .. actor .. '|' .. OUTCOMES[verb], -1)
+    redis.call('HINCRBY', key('stats'), 'attempts|' .. actor .. '|cancelled', 1)
+end
+
 local function settle_one(verb, ref, id, packed, at)
     local row
     if verb ~= 'complete' and verb ~= 'result' then
         row = fetch_row(id)
         end_lease(ref)
         if not row then -- Redis lost the message: its group goes on without it
+            opened = end_extras(packed) or opened
             if pop_head(ref) then
                 ready_last[#ready_last + 1] = ref
             end
             return 0
         end
         local extras = extras_of(packed)
-        if extras and extras.cancel then
-            verb = 'cancel'
-        end
-        if verb == 'release' and extras and extras.charged and unstarted(at) then
+        local started = verb ~= 'release' or not unstarted(at)
+        if not started and extras and extras.charged then
             recharge(extras.charged, read_lease(packed).claimed)
+        end
+        if extras and extras.cancel and verb ~= 'cancel' then
+            opened = end_extras(packed) or opened
+            take_away(ref, id, packed, row, started)
+            count_as_cancelled(row[ROW.ACTOR], verb)
+            return 2
         end
     end
     opened = end_extras(packed) or opened

@@ -15,7 +15,7 @@ from lockstep.settings import Settings
 from lockstep.states import MessageState
 from middleware import make_broker
 
-FINAL = {MessageState.DONE, MessageState.DEAD}
+FINAL = {MessageState.DONE, MessageState.DEAD, MessageState.CANCELLED}
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ def test_a_waiting_message_is_cancelled_and_its_group_goes_on(shard: Shard) -> N
     before = shard.snapshot()
     assert shard.run("cancel", "2") == [b"waiting", b"act"]
     changed = shard.changes(before)
-    assert changed.keys() == {"messages", "group:g:a", "cancelled"}
+    assert changed.keys() == {"messages", "group:g:a", "cancelled", "stats"}
+    assert changed["stats"]["cancelled|act"] == "1"
     assert (changed["group:g:a"], changed["cancelled"]) == (["1", "3"], {"2": shard.near()})
     assert shard.state("2") == "cancelled"
     before = shard.snapshot()
@@ -50,12 +51,64 @@ def test_one_that_runs_is_told_with_its_renewal_and_ends_cancelled_unless_it_is_
     assert shard.run("cancel", "1") == [b"running", b"act"]
     assert shard.run("extend", HOUR, lease.ref, lease.token) == [2]
     assert shard.state("1") == "running"
-    assert shard.settle(settlement(lease, Verb.RETRY, delay_ms=HOUR)) == [1]
+    assert shard.settle(settlement(lease, Verb.RETRY, delay_ms=HOUR)) == [2]
     assert shard.state("1") == "cancelled"
     second = shard.lease()
     shard.run("cancel", "2")
     shard.settle(settlement(second, Verb.COMPLETE))
     assert shard.state("2") == "done"
+
+
+def test_the_worker_of_one_that_runs_is_told_by_its_reaper_until_the_lease_ends(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"), message("2", "a"))
+    lease = shard.lease()
+    assert shard.reap(claimer="w").cancelling == []
+    before = shard.snapshot()
+    shard.run("cancel", "1")
+    changed = shard.changes(before)
+    assert changed.keys() == {"leases", "cancelling"}
+    assert changed["cancelling"] == [lease.token]
+    before = shard.snapshot()
+    shard.run("cancel", "1")
+    assert shard.changes(before) == {}
+    assert shard.reap(claimer="w").cancelling == [lease.token]
+    assert shard.reap().cancelling == []  # who claims nothing holds nothing
+    shard.settle(settlement(lease, Verb.CANCEL))
+    assert "cancelling" not in shard.snapshot()
+    assert shard.state("1") == "cancelled"
+    assert shard.lease().id == "2"
+
+
+@pytest.mark.parametrize("verb", [Verb.COMPLETE, Verb.RELEASE])
+def test_nobody_is_told_any_more_when_the_lease_has_ended(shard: Shard, verb: Verb) -> None:
+    shard.enqueue(message("1", "a"))
+    lease = shard.lease()
+    shard.run("cancel", "1")
+    assert shard.settle(settlement(lease, verb)) == [1 if verb is Verb.COMPLETE else 2]
+    assert "cancelling" not in shard.snapshot()
+
+
+def test_a_settle_by_a_worker_that_did_not_know_is_counted_as_cancelled(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"))
+    lease = shard.lease()
+    shard.run("cancel", "1")
+    number, before = shard.number(), shard.snapshot()
+    one = settlement(lease, Verb.RETRY, delay_ms=HOUR)
+    assert shard.settle(one, number=number, counters={"attempts|act|retry": 1}) == [2]
+    stats = shard.changes(before)["stats"]
+    assert (stats["attempts|act|retry"], stats["attempts|act|cancelled"]) == ("0", "1")
+    assert stats["cancelled|act"] == "1"
+    before = shard.snapshot()
+    assert shard.settle(one, number=number, counters={"attempts|act|retry": 1}) == [2]
+    assert shard.changes(before) == {}
+
+
+def test_one_that_had_not_started_has_no_attempt(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"))
+    lease = shard.lease()
+    shard.run("cancel", "1")
+    assert shard.settle(settlement(lease, Verb.RELEASE)) == [2]
+    assert shard.run("inspect", "1", 10)[-1] == []
 
 
 def test_one_whose_worker_died_is_cancelled_instead_of_run_again(shard: Shard) -> None:

@@ -22,6 +22,7 @@ from lockstep.errors import (
     ScriptFailed,
     Unauthorized,
     UnknownActor,
+    WrongState,
     exit_code,
     http_status,
 )
@@ -34,6 +35,7 @@ OUTSIDE = [
     (UnknownActor("greet"), 404, 2),
     (PayloadTooLarge(300, 256), 413, 2),
     (NotFound("message", "m1"), 404, 1),
+    (WrongState("m1", "done", "cancel"), 409, 5),
     (Unauthorized(), 401, 5),
     (Forbidden("read"), 403, 5),
     (RedisUnavailable("away"), 503, 4),

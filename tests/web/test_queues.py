@@ -35,6 +35,7 @@ def test_queues_in_numbers(client: Client) -> None:
     assert mail["totals"] == {
         "enqueued": 2,
         "deduplicated": 1,
+        "cancelled": 0,
         "lease_lost": 0,
         "reaped": 0,
         "attempts": {"done": 3, "retry": 0, "dead": 0, "released": 0, "cancelled": 0},

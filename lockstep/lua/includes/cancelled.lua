@@ -3,4 +3,5 @@ local function note_cancelled(id, row)
     set_extra(row, 'cancelled', NOW)
     write_row(id, row)
     redis.call('ZADD', key('cancelled'), NOW, id)
+    redis.call('HINCRBY', key('stats'), 'cancelled|' .. row[ROW.ACTOR], 1)
 end

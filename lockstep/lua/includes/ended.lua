@@ -4,6 +4,9 @@
 local function end_extras(packed)
     local extras = extras_of(packed)
     local opened = false
+    if extras and extras.cancel then
+        redis.call('SREM', key('cancelling'), string.sub(packed, 1, TOKEN_LENGTH))
+    end
     if extras and extras.slots then
         leave_slots(extras.slots)
         for _, instance in ipairs(extras.slots) do
