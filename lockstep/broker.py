@@ -54,6 +54,7 @@ class LockstepBroker(Broker):
         self.owner = f"{settings.instance_id}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.threads = settings.worker_concurrency
         self._stopping = threading.Event()
+        self._held_back = False
         self._consumers: list[LockstepConsumer] = []
         super().__init__(middleware=[] if middleware is None else middleware)
         self.queues: set[str] = set()
@@ -160,9 +161,24 @@ class LockstepBroker(Broker):
         """Whether this process claims nothing any more."""
         return self._stopping.is_set()
 
+    @property
+    def may_claim(self) -> bool:
+        """Whether this process claims: not when it stops, nor before its limits are known to Redis."""
+        return not self._stopping.is_set() and not self._held_back
+
     def start_claiming(self) -> None:
         """Claim, until ``stop_claiming``."""
         self._stopping.clear()
+
+    def hold_back(self) -> None:
+        """Claim nothing yet."""
+        self._held_back = True
+
+    def let_go(self) -> None:
+        """End what ``hold_back`` began."""
+        self._held_back = False
+        for consumer in self._consumers:
+            consumer.ring()
 
     def stop_claiming(self) -> None:
         """Claim nothing from now on; what has not started goes back to its place."""

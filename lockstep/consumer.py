@@ -186,7 +186,7 @@ class LockstepConsumer(Consumer):
     # -- one turn -----------------------------------------------------------------------------------------------
 
     def _wanted(self) -> int:
-        if self._broker.stopping or self._crowded:
+        if not self._broker.may_claim or self._crowded:
             return 0
         return self._capacity.limit - self._held
 

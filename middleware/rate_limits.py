@@ -4,6 +4,7 @@ The scripts decide which messages start (``claim``), so a message that must wait
 away here, the message is put back at its place: what is not counted does not start.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -48,15 +49,28 @@ class RateLimits(Middleware):
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Say what is declared here, before anything is claimed by it."""
+        try:
+            self._declare(broker)
+        except RedisUnavailable as error:
+            log.error("redis.lost", waits="to declare its limits, before it claims", error=str(error))
+            broker.hold_back()
+            threading.Thread(target=self._declare_later, args=(broker,), name="limits", daemon=True).start()
+
+    def _declare(self, broker: Any) -> None:
         declared = {name: declared_by(actor) for name, actor in broker.actors.items()}
         settings = self._settings
+        broker.store.limits.declare(declared, settings.rate_limits, settings.concurrency_limits)
+
+    def _declare_later(self, broker: Any) -> None:
         while not broker.stopping:
+            broker.pause(_PAUSE_SECONDS)
             try:
-                broker.store.limits.declare(declared, settings.rate_limits, settings.concurrency_limits)
-                return
-            except RedisUnavailable as error:
-                log.warning("redis.lost", waiting_for="the limits of this worker", error=str(error))
-                broker.pause(_PAUSE_SECONDS)
+                self._declare(broker)
+            except RedisUnavailable:
+                continue
+            log.info("redis.back", declared="limits")
+            broker.let_go()
+            return
 
     def before_process_message(self, broker: Any, message: Any) -> None:
         """Start at the time that the limits count, or put the message back."""

@@ -1,5 +1,7 @@
 """Limits under real workers: every sliding window is checked over when the actors really started."""
 
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -150,3 +152,18 @@ def test_a_provider_holds_a_whole_limit(make_run: Make) -> None:
     run.drain()
     assert min(starts(run, "g")) - held >= 950 * MS
     assert max(starts(run, "g")) - held < 3_000 * MS
+
+
+def test_limits_hold_from_the_first_claim_when_redis_was_absent_at_boot(make_run: Make) -> None:
+    run = make_run(RATE_LIMITS="step=2/1h")
+    for number in range(10):
+        run.send(f"g{number}")
+    port = run.redis.port
+    os.kill(run.redis.pid or 0, signal.SIGKILL)
+    run.redis.stop()
+    run.start(2)
+    wait_for("they say so", lambda: all("declare its limits" in worker.text() for worker in run.workers))
+    run.redis.start(run.directory / "redis", port)
+    run.wait_done(2)
+    wait_for("the rest waits", lambda: run.store.counts("default").stats.get("limit_waits|step") == 8)
+    assert len(starts(run)) == 2
