@@ -132,7 +132,7 @@ class Scheduler:
         messages = [self._message(schedule, tick) for tick in ticks]
         if (time.monotonic() - claimed_at) * 1000 > self._claim_ms:
             return None  # this process stood still
-        return self._broker.enqueue_many(messages)
+        return self._broker.enqueue_many(messages) if messages else []
 
     def _message(self, schedule: Schedule, tick_ms: int) -> "dramatiq.Message[Any]":
         actor = self._broker.get_actor(schedule.actor)

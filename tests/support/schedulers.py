@@ -70,6 +70,7 @@ class Ticks:
     def __init__(self, client: Any, store: Store) -> None:
         self._redis, self._store = client, store
         self._key = global_key(store.settings.queue_namespace, "schedules")
+        self.minute = self.now() // 60_000  #: the minute in which the test began
 
     def now(self) -> int:
         seconds, micros = self._redis.time()
@@ -77,7 +78,7 @@ class Ticks:
 
     def cron(self, minutes_ago: int) -> str:
         """An expression whose last tick was so many minutes ago; it comes once an hour."""
-        return f"{(self.now() // 60_000 - minutes_ago) % 60} * * * *"
+        return f"{(self.minute - minutes_ago) % 60} * * * *"
 
     def patch(self, actor: str, **values: Any) -> bool:
         """Change elements of a packed schedule, named as in its include."""
