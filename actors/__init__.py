@@ -16,5 +16,6 @@ logs.configure(settings)
 broker = make_broker(settings)
 dramatiq.set_broker(broker)
 
-for _module in ("actors.messages", *settings.actor_modules):
+_heartbeat = ("actors.heartbeat",) if settings.schedule_heartbeat else ()
+for _module in ("actors.messages", *_heartbeat, *settings.actor_modules):
     importlib.import_module(_module)

@@ -113,6 +113,12 @@ class Settings:
         1000, parsing.integer(0, 10_000_000), "finished records kept in each shard of a queue"
     )
 
+    schedule_heartbeat: bool = _setting(
+        False,
+        parsing.boolean,
+        "send lockstep.heartbeat each minute, which shows that scheduler and workers work",
+    )
+
     delivery_url: str | None = _setting(None, parsing.http_url, "where messages.deliver posts", secret=True)
     delivery_routes_file: str | None = _setting(
         None, parsing.existing_file, "JSON object: instance id to URL, for messages.deliver"

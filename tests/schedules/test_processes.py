@@ -1,12 +1,15 @@
 """Real schedulers: one message a tick however many run, restarts, catch-up, and how they end."""
 
 import json
+import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lockstep.schedules import tick_id
+from lockstep.states import MessageState
 from lockstep.store import Store
 from tests.support.schedulers import Process, Ticks
 from tests.support.waiting import wait_for
@@ -142,3 +145,40 @@ def test_periodiqs_own_command_works_as_well(start: Start, ticks: Ticks) -> None
     assert ticks.sent() in (3, 6)  # the second is one of the next minute
     for one in running:
         one.process.kill()
+
+
+def test_the_heartbeat_goes_from_a_scheduler_to_a_worker(start: Start, ticks: Ticks, store: Store) -> None:
+    on = {"SCHEDULE_HEARTBEAT": "true", "ACTOR_MODULES": ""}
+    start("", **on)
+    wait_for("it is declared", lambda: ticks.record("lockstep.heartbeat"))
+    tick = (ticks.minute - 2) * MINUTE
+    assert ticks.patch("lockstep.heartbeat", mark=tick)
+    wait_for("it is sent", lambda: ticks.record("lockstep.heartbeat").message_id)
+
+    start("", "-m", "dramatiq", "actors", "-p", "1", "-t", "1", "--skip-logging", **on)
+
+    message_id = ticks.record("lockstep.heartbeat").message_id
+    wait_for("it ran", lambda: store.message(message_id).state is MessageState.DONE, 30)
+
+
+def test_without_the_setting_there_is_no_heartbeat(start: Start, ticks: Ticks) -> None:
+    one = start("", ACTOR_MODULES="")
+    wait_for("it runs", ticks.schedulers)  # without any schedule it waits
+    assert ticks.record("lockstep.heartbeat") is None
+    assert one.stop()[0] == 0
+
+
+def test_the_example_of_the_manual(start: Start, ticks: Ticks, tmp_path: Path) -> None:
+    page = Path("docs/schedules.md").read_text()
+    module, code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (shown,) = re.findall(r"```\n(daily_report at.*?)```", page, re.DOTALL)
+    (tmp_path / "reports.py").write_text(module)
+    start("", ACTOR_MODULES="reports", PYTHONPATH=str(tmp_path))
+    wait_for("it is declared", lambda: ticks.record("daily_report"))
+
+    example = start("", "-c", code, ACTOR_MODULES="")
+
+    assert example.process.wait(20) == 0
+    assert example.text == shown
+    assert "periodic:daily_report:2026-11-25T06:00Z" in page
+    assert tick_id("daily_report", 1795586400000) == "periodic:daily_report:2026-11-25T06:00Z"
