@@ -8,6 +8,7 @@ LockstepError
  │   └─ PayloadTooLarge        the encoded message exceeds MAX_PAYLOAD_BYTES
  ├─ NotFound                   no such message or queue
  ├─ WrongState                 the message is in a state in which this cannot be done to it
+ │   └─ GroupEmpty             a group has no message that waits
  ├─ Unauthorized               no API key, or one that is not known
  ├─ Forbidden                  the API key lacks the scope
  ├─ RedisUnavailable           Redis did not answer; also a Dramatiq and a builtin ConnectionError
@@ -90,6 +91,15 @@ class WrongState(LockstepError):
         self.message_id = message_id
         self.state = state
         self.asked = asked
+
+
+class GroupEmpty(WrongState):
+    """A group has no message that waits, so there is nothing to do to its head."""
+
+    def __init__(self, group: str, asked: str) -> None:
+        super().__init__(group, "empty", asked)
+        self.message = f"group {group!r} has no message that waits: there is nothing to {asked}"
+        self.args = (self.message,)
 
 
 class Unauthorized(LockstepError):

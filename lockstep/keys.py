@@ -25,6 +25,10 @@ scheduled      zset    acceptance number and id -> ms when it joins its group
 done           hash    id -> what is remembered of a finished message
 done_order     list    ids in done, oldest first
 dead           zset    id of a dead letter -> ms when it died
+dead_order     zset    the same ids -> their sequences: their original order
+dead_actors    hash    actor -> number of its dead letters
+kinds          hash    kind of dead letters -> what they have in common (``lua/includes/dead.lua``)
+kind:KIND      zset    id of each dead letter of a kind -> ms when it died
 result:ID      string  what an actor returned, until its time to live ends
 wake           list    at most a few tokens that wake idle consumers
 cancelled      zset    id of a message that was taken back -> ms when it was

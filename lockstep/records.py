@@ -121,6 +121,16 @@ class Attempt:
     error: dict[str, str] | None  #: type, message, traceback
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What a dead letter died of; its actor, the error and the fingerprint are its kind."""
+
+    died_ms: int
+    error: str  #: class of the error; why it died, when there was none
+    fingerprint: str | None
+    message: str | None  #: of the error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
     """Everything that is known about one message."""
@@ -139,6 +149,8 @@ class MessageRecord:
     reason: str | None  #: of a dead letter
     payload: bytes
     result: bytes | None
+    death: Death | None = None  #: of a dead letter
+    redriven: int = 0  #: how often it was a dead letter and was redriven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,12 +164,14 @@ class QueueCounts:
     stats: dict[str, int] = field(default_factory=dict)  #: counters since the queue exists
     claimers: dict[str, int] = field(default_factory=dict)  #: consumer -> milliseconds since it reaped
     paused: bool = False  #: an operator stopped it
+    dead: dict[str, int] = field(default_factory=dict)  #: actor -> its dead letters
 
 
 __all__ = [
     "Accepted",
     "Attempt",
     "Claim",
+    "Death",
     "Lease",
     "MessageRecord",
     "NewMessage",

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from lockstep.records import Accepted, Attempt, Claim, Lease, MessageRecord, QueueCounts, Reaped
+from lockstep.records import Accepted, Attempt, Claim, Death, Lease, MessageRecord, QueueCounts, Reaped
 from lockstep.states import GroupState, MessageState
 
 _COUNTED_MESSAGES = (
@@ -77,7 +77,8 @@ def _due(score: bytes | None) -> int | None:
 
 def message_record(message_id: str, queue: str, reply: list[Any]) -> MessageRecord:
     """The answer of ``inspect``."""
-    state, ref, actor, payload, sequence, enqueued, crashes, reason, due, position, result, attempts = reply
+    state, ref, actor, payload, sequence, enqueued, crashes, reason, due, position, result = reply[:11]
+    attempts, redriven, died, *death = reply[11:]
     return MessageRecord(
         id=message_id,
         queue=queue,
@@ -93,6 +94,17 @@ def message_record(message_id: str, queue: str, reply: list[Any]) -> MessageReco
         reason=reason.decode() or None,
         payload=payload,
         result=result,
+        death=_death(died, *death) if died else None,
+        redriven=redriven,
+    )
+
+
+def _death(died: int, error: bytes, fingerprint: bytes, message: bytes) -> Death:
+    return Death(
+        died_ms=died,
+        error=error.decode("utf-8", "replace"),
+        fingerprint=fingerprint.decode() or None,
+        message=message.decode("utf-8", "replace") or None,
     )
 
 
@@ -102,6 +114,7 @@ def queue_counts(queue: str, shards: list[list[Any]]) -> QueueCounts:
     groups: Counter[GroupState] = Counter(dict.fromkeys(_COUNTED_GROUPS, 0))
     stats: Counter[str] = Counter()
     claimers: dict[str, int] = {}
+    dead: Counter[str] = Counter()
     ages = []
     for reply in shards:
         for state, number in zip(_COUNTED_MESSAGES, reply[:7], strict=True):
@@ -111,6 +124,7 @@ def queue_counts(queue: str, shards: list[list[Any]]) -> QueueCounts:
         ages.append(reply[11])
         stats.update(_pairs(reply[12]))
         claimers.update(_pairs(reply[13]))
+        dead.update(_pairs(reply[15]))
     oldest = max(ages)
     return QueueCounts(
         queue=queue,
@@ -120,6 +134,7 @@ def queue_counts(queue: str, shards: list[list[Any]]) -> QueueCounts:
         stats=dict(stats),
         claimers=claimers,
         paused=all(reply[14] == 1 for reply in shards),
+        dead=dict(dead),
     )
 
 

@@ -112,6 +112,9 @@ class Settings:
     retention_done_count: int = _setting(
         1000, parsing.integer(0, 10_000_000), "finished records kept in each shard of a queue"
     )
+    retention_dead_age: float = _setting(
+        0.0, parsing.seconds(0, 10 * 366 * 86400), "seconds a dead letter is kept; 0: until an operator acts"
+    )
 
     schedule_heartbeat: bool = _setting(
         False,

@@ -17,6 +17,11 @@ running    backoff    settle retry, settle release with a delay
 running    waiting    settle release, reap
 running    dead       settle dead_letter, reap after MAX_CRASHES
 backoff    waiting    claim and reap, when due
+waiting    dead       skip
+backoff    dead       skip
+dead       waiting    redrive
+dead       scheduled  redrive, at a rate
+dead       backoff    redrive at a rate, of one that blocks its group
 scheduled  cancelled  cancel
 waiting    cancelled  cancel
 backoff    cancelled  cancel

@@ -11,6 +11,7 @@ import orjson
 
 from lockstep import replies, scripts
 from lockstep.calls import Calls
+from lockstep.deadletters import DeadLetters
 from lockstep.errors import NotFound
 from lockstep.keys import ShardKeys, shard_of
 from lockstep.limitstore import LimitStore
@@ -35,6 +36,7 @@ class Store(Calls):
         self._known_queues: set[str] = set()
         self.schedules = Schedules(self)
         self.limits = LimitStore(self)
+        self.dead = DeadLetters(self)
         self.switches = Switches(self)
 
     @classmethod
@@ -94,7 +96,8 @@ class Store(Calls):
         settings = self.settings
         gap_ms = int(max(settings.lease_ms / 3, settings.reap_seconds * 2500))
         age_ms = int(settings.retention_done_age * 1000)
-        arguments = [claimer, settings.lease_ms, gap_ms, settings.max_crashes, REAP_BATCH, age_ms]
+        dead_ms = int(settings.retention_dead_age * 1000)
+        arguments = [claimer, settings.lease_ms, gap_ms, settings.max_crashes, REAP_BATCH, age_ms, dead_ms]
         reaped = replies.reaped(self.run("reap", shard, arguments, keys=[self.limits.key]))
         if reaped.new:  # a queue is listed again soon after Redis lost its data: its workers come back first
             self._list_queue(shard.queue)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lockstep import cron, metrics
 from lockstep.limitstore import Limit
-from lockstep.records import Attempt, MessageRecord, QueueCounts
+from lockstep.records import Attempt, Death, MessageRecord, QueueCounts
 from lockstep.schedules import ScheduleList
 
 
@@ -25,6 +25,8 @@ def message_view(record: MessageRecord) -> dict[str, Any]:
         "due_at": rfc3339(record.due_ms),
         "crashes": record.crashes,
         "reason": record.reason,
+        "death": _death_view(record.death),
+        "redriven": record.redriven,
         "attempts": [_attempt_view(attempt) for attempt in record.attempts],
         "result": _decoded(record.result) if record.result is not None else None,
         **_payload_view(record.payload),
@@ -91,6 +93,17 @@ def rfc3339(ms: int | None) -> str | None:
     if ms is None:
         return None
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _death_view(death: Death | None) -> dict[str, Any] | None:
+    if death is None:
+        return None
+    return {
+        "at": rfc3339(death.died_ms),
+        "error": death.error,
+        "fingerprint": death.fingerprint,
+        "message": death.message,
+    }
 
 
 def _attempt_view(attempt: Attempt) -> dict[str, Any]:

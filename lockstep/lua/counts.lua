@@ -4,7 +4,7 @@
 -- Answers: messages: scheduled, waiting, running, backoff, done, dead, cancelled;
 --          groups: ready, leased, blocked, paused;
 --          age (ms) of the head that has been ready longest, of those with the first priority (-1: none); stats (flat); claimers (flat, ms since seen);
---          1 when the shard is paused, else 0
+--          1 when the shard is paused, else 0; dead letters by actor (flat)
 -- States:  none changes
 
 -- @include shard
@@ -35,4 +35,5 @@ for i = 2, #claimers, 2 do
 end
 return {scheduled, waiting, leased, backoff, done, dead, cancelled, ready, leased,
     redis.call('ZCARD', key('blocked')) + redis.call('HLEN', key('limited')), redis.call('SCARD', key('halted')), age,
-    redis.call('HGETALL', key('stats')), claimers, redis.call('HEXISTS', KEYS[1], 'paused')}
+    redis.call('HGETALL', key('stats')), claimers, redis.call('HEXISTS', KEYS[1], 'paused'),
+    redis.call('HGETALL', key('dead_actors'))}

@@ -3,7 +3,8 @@
 -- ARGV:    1 id, 2 how many places of its group to look through for its position
 -- Answers: nothing when the id is unknown, else: state, ref, actor, payload, sequence, enqueued, crashes, reason,
 --          due (ms; '' when nothing is due), position (-1: none), result (false: none),
---          attempts, each: worker, started, ended ('' while it runs), outcome, error
+--          attempts, each: worker, started, ended ('' while it runs), outcome, error;
+--          times it was redriven; ms when it died (0: it is not dead), class, fingerprint and message of what it died of
 -- States:  none changes
 
 -- @include shard
@@ -11,6 +12,7 @@
 -- @include lease
 -- @include group
 -- @include state
+-- @include death
 
 local id = ARGV[1]
 local packed = redis.call('HGET', key('messages'), id)
@@ -44,4 +46,5 @@ if state == 'waiting' then
     end
 end
 return {state, group and 'g:' .. group or ref, row[ROW.ACTOR], row[ROW.PAYLOAD], row[ROW.SEQUENCE], row[ROW.ENQUEUED], row[ROW.CRASHES],
-    row[ROW.REASON], due, position, redis.call('GET', key('result:' .. id)), attempts}
+    row[ROW.REASON], due, position, redis.call('GET', key('result:' .. id)), attempts,
+    extra_of(row, 'redriven') or 0, row[ROW.DIED], death_of(row)}

@@ -3,7 +3,8 @@
 -- KEYS:    1 meta of the shard, 2 limits
 -- ARGV:    1 claimer ('' for a process that claims nothing), 2 lease (ms),
 --          3 gap (ms) between reaps beyond which holders may have been unable to renew,
---          4 crashes until a message is dead, 5 batch, 6 age (ms) of the oldest finished record to keep
+--          4 crashes until a message is dead, 5 batch, 6 age (ms) of the oldest finished record to keep,
+--          7 age (ms) of the oldest dead letter to keep (0 or nothing: all are kept)
 -- Answers: leases extended; what came due; ids put back; ids that are dead as worker_lost; 1 when
 --          the claimer was not known; ids that were to be cancelled and now are; tokens of leases whose messages are
 --          to be cancelled: some of them, when there are more than a batch
@@ -18,12 +19,16 @@
 -- @include lanes
 -- @include limits
 -- @include ended
+-- @include place
+-- @include death
 -- @include dead
+-- @include exhume
 -- @include cancelled
 -- @include finished
+-- @include discard
 
 local LEASE_MS, GAP, MAX_CRASHES = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local BATCH, KEEP_MS = tonumber(ARGV[5]), tonumber(ARGV[6])
+local BATCH, KEEP_MS, KEEP_DEAD_MS = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7] or 0)
 
 local meta = redis.call('HMGET', KEYS[1], 'reaped_at', 'amnesty', 'latest', 'paused')
 local reaped_at = tonumber(meta[1] or NOW)
@@ -136,6 +141,9 @@ for _ = 1, BATCH do
     forget({oldest})
 end
 drop_older('cancelled', NOW - KEEP_MS, BATCH)
+if KEEP_DEAD_MS > 0 then
+    discard_older(NOW - KEEP_DEAD_MS, BATCH)
+end
 
 local new = ARGV[1] ~= '' and redis.call('ZADD', key('claimers'), NOW, ARGV[1]) or 0
 redis.call('ZREMRANGEBYSCORE', key('claimers'), '-inf', NOW - 10 * LEASE_MS)

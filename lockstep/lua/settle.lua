@@ -24,6 +24,7 @@
 -- @include lanes
 -- @include limits
 -- @include ended
+-- @include death
 -- @include dead
 -- @include cancelled
 -- @include finished
@@ -94,6 +95,10 @@ local settle = {
             write_row(id, row)
         elseif ARGV[at + 1] ~= '' then
             remember_attempt(row, read_lease(packed), 'released', '')
+            set_extra(row, 'begun', true)
+            write_row(id, row)
+        elseif tonumber(ARGV[at]) > 0 then
+            set_extra(row, 'begun', true)
             write_row(id, row)
         end
         back_off(ref, tonumber(ARGV[at]))

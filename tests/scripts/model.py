@@ -18,6 +18,7 @@ class Modelled:
     sequence: int = 0
     failures: int = 0
     crashes: int = 0
+    begun: bool = False  #: an attempt was put back
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Model:
         self.release(ref, delayed=delayed)
 
     def release(self, ref: str, *, delayed: bool) -> None:
-        del self.leased[ref]
+        self.messages[self.leased.pop(ref)].begun = True
         if delayed:
             self.blocked.add(ref)
         else:
@@ -96,6 +97,45 @@ class Model:
             self.bury(ref)
         else:
             self.release(ref, delayed=False)
+
+    def redrive(self, ids: list[str], *, to_head: bool) -> list[str]:
+        chosen = sorted(self.dead & set(ids), key=lambda id_: self.messages[id_].sequence)
+        moved: list[str] = []
+        for id_ in chosen:
+            message = self.messages[id_]
+            self.dead.remove(id_)
+            message.failures, message.crashes, message.begun = 0, 0, False
+            group = self.groups.get(message.ref, [])
+            if group[:1] == [id_]:
+                self.blocked.remove(message.ref)
+                group.pop(0)
+                self._insert(id_, group)
+                moved.append(message.ref)
+            elif not to_head:
+                self.sequence += 1
+                self._join(id_, self.sequence)
+            elif not group:
+                self._join(id_, message.sequence)
+            elif self._insert(id_, group) == 0:
+                moved.append(message.ref)
+        for ref in dict.fromkeys(moved):
+            self._reseat(ref)
+        return chosen
+
+    def discard(self, ids: list[str]) -> list[str]:
+        chosen = sorted(self.dead & set(ids), key=lambda id_: self.messages[id_].sequence)
+        for id_ in chosen:
+            ref = self.messages.pop(id_).ref
+            self.dead.remove(id_)
+            if self.groups.get(ref, [])[:1] == [id_]:
+                self._take_head(ref)
+        return chosen
+
+    def skip(self, ref: str) -> str:
+        id_ = self.groups[ref][0]
+        self.dead.add(id_)
+        self._take_head(ref)
+        return id_
 
     def fall_due(self, *, refs: list[str], ids: list[str]) -> None:
         for ref in refs:
@@ -161,6 +201,37 @@ class Model:
         group.append(id_)
         if len(group) == 1:
             self.ready.append(message.ref)
+
+    def _insert(self, id_: str, group: list[str]) -> int:
+        """Put a message at the place of its sequence, behind a head that has begun; answers the place."""
+        place = 1 if group and self._has_begun(group[0]) else 0
+        while place < len(group) and self.messages[group[place]].sequence < self.messages[id_].sequence:
+            place += 1
+        group.insert(place, id_)
+        return place
+
+    def _has_begun(self, head: str) -> bool:
+        message = self.messages[head]
+        return (
+            message.ref in self.leased
+            or message.ref in self.blocked
+            or bool(message.failures or message.crashes or message.begun)
+        )
+
+    def _take_head(self, ref: str) -> None:
+        self.groups[ref].pop(0)
+        self._reseat(ref)
+
+    def _reseat(self, ref: str) -> None:
+        self.blocked.discard(ref)
+        if not self.groups[ref]:
+            del self.groups[ref]
+            self.halted.discard(ref)
+        elif ref in self.halted:
+            return
+        self.ready = [one for one in self.ready if one != ref]
+        if ref in self.groups:
+            self.ready.append(ref)
 
     def _pop(self, ref: str) -> None:
         self.groups[ref].pop(0)

@@ -1,5 +1,6 @@
 """One shard as its scripts see it: run a script, read the whole state, expire what a test wants expired."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,14 @@ TOKEN_LENGTH = 8 + 1 + 16 + 1 + 16
 HOUR = 3_600_000
 
 State = dict[str, Any]
+
+#: A row's elements, its extras as JSON: a map would be lost on the way.
+ROW_LENGTH = 14
+_UNPACK = """
+local row = cmsgpack.unpack(ARGV[1])
+if type(row) == 'table' and type(row[14]) == 'table' then row[14] = cjson.encode(row[14]) end
+return row
+"""
 
 #: Bytes that are no row of a message.
 GARBAGE = [b"\xc1", b"", b"\x01", b"\x93\x01", b"\x81\xa1a\x01", b"\xc0", b"\x90"]
@@ -156,10 +165,55 @@ class Shard:
         return list(self.run("settle", *head, *counted, *flat))
 
     def reap(
-        self, *, claimer: str = "", gap: int = HOUR, crashes: int = 3, batch: int = 200, keep_ms: int = HOUR
+        self,
+        *,
+        claimer: str = "",
+        gap: int = HOUR,
+        crashes: int = 3,
+        batch: int = 200,
+        keep_ms: int = HOUR,
+        keep_dead_ms: int = 0,
     ) -> Reaped:
         """Reap once."""
-        return replies.reaped(self.run("reap", claimer, LEASE_MS, gap, crashes, batch, keep_ms))
+        return replies.reaped(self.run("reap", claimer, LEASE_MS, gap, crashes, batch, keep_ms, keep_dead_ms))
+
+    def redrive(
+        self,
+        *ids: str,
+        order: str = "tail",
+        interval: float = 0,
+        not_before: float = 0,
+        number: str | None = None,
+        dry: bool = False,
+        most: int = 500,
+        died_by: float | str = "",
+        after: str = "",
+        **wanted: object,
+    ) -> tuple[str, float, list[str]]:
+        """Redrive those named, or those that match; answers where it stopped, when the next one goes, and which."""
+        chosen = ["", ""] if ids else [json.dumps(wanted), after]
+        head = ("operator", number or self.number(), int(dry), died_by, most, order, interval, not_before)
+        place, _, next_at, matched = self.run("redrive", *head, *chosen, *ids)
+        return text(place), next_at, [text(one) for one in matched]
+
+    def discard(self, *ids: str, number: str | None = None, dry: bool = False, **wanted: object) -> list[str]:
+        """Discard those named, or those that match; answers which."""
+        chosen = ["", ""] if ids else [json.dumps(wanted), ""]
+        head = ("operator", number or self.number(), int(dry), "", 500)
+        return [text(one) for one in self.run("discard", *head, *chosen, *ids)[2]]
+
+    def skip(self, group: str, number: str | None = None) -> tuple[str, str]:
+        """Skip the head of a group; answers what became of it, and its id."""
+        outcome, id_, _ = self.run("skip", "operator", number or self.number(), f"g:{group}")
+        return text(outcome), text(id_)
+
+    def bury(self, *ids: str, error: bytes = b"", reason: str = "why") -> None:
+        """Claim until each of these, ready as the next heads, is dead; whatever else is claimed goes back."""
+        for id_ in ids:
+            leases = {lease.id: lease for lease in self.claim(100).leases}
+            lease = leases.pop(id_)
+            back = [settlement(one, Verb.RELEASE) for one in leases.values()]
+            self.settle(settlement(lease, Verb.DEAD_LETTER, reason=reason, error=error), *back)
 
     def expire(self, ref: str) -> None:
         """Let a lease have ended long ago."""
@@ -192,8 +246,9 @@ class Shard:
         key = self.key(name)
         match text(self.redis.type(key)):
             case "hash":
-                read = {"messages": self._row, "leases": self._held, "done": self._held}.get(name, text)
-                return {text(field): read(value) for field, value in self.redis.hgetall(key).items()}
+                read = {"messages": self._row, "leases": self._held, "done": self._held, "kinds": self._facts}
+                read_value = read.get(name, text)
+                return {text(field): read_value(value) for field, value in self.redis.hgetall(key).items()}
             case "set":
                 return sorted(text(one) for one in self.redis.smembers(key))
             case "list":
@@ -206,6 +261,12 @@ class Shard:
                 return text(self.redis.get(key))
 
     def _row(self, packed: bytes) -> Any:
+        unpacked = _plain(self.redis.execute_command("EVAL", _UNPACK, 0, packed))
+        if isinstance(unpacked, list) and len(unpacked) == ROW_LENGTH and unpacked[-1] is not None:
+            unpacked[-1] = json.loads(unpacked[-1])
+        return unpacked
+
+    def _facts(self, packed: bytes) -> Any:
         return _plain(self.redis.execute_command("EVAL", "return cmsgpack.unpack(ARGV[1])", 0, packed))
 
     def _held(self, packed: bytes) -> Any:
@@ -236,3 +297,25 @@ def row(ref: str, sequence: int, enqueued: Any, **given: Any) -> list[Any]:
     }
     assert not given.keys() - rest.keys()
     return [ref, "act", "p", sequence, enqueued, *(rest | given).values()]
+
+
+def kind_of(error: str, fingerprint: str = "") -> str:
+    """The kind of dead letters of the actor ``act`` (short texts only)."""
+    packed = b"\x93" + b"".join(
+        bytes([0xA0 + len(part)]) + part.encode() for part in ("act", error, fingerprint)
+    )
+    return hashlib.sha1(packed).hexdigest()[:16]
+
+
+def listed_dead(
+    id_: str, at: Any, error: str, fingerprint: str = "", *, text: str = "", sequence: float = 1
+) -> State:
+    """Every list that says that ``id_``, the only one, is dead."""
+    kind = kind_of(error, fingerprint)
+    return {
+        "dead": {id_: at},
+        "dead_order": {id_: sequence},
+        "dead_actors": {"act": "1"},
+        "kinds": {kind: ["act", error, fingerprint, text]},
+        f"kind:{kind}": {id_: at},
+    }

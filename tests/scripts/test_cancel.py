@@ -108,7 +108,7 @@ def test_one_that_had_not_started_has_no_attempt(shard: Shard) -> None:
     lease = shard.lease()
     shard.run("cancel", "1")
     assert shard.settle(settlement(lease, Verb.RELEASE)) == [2]
-    assert shard.run("inspect", "1", 10)[-1] == []
+    assert shard.run("inspect", "1", 10)[11] == []
 
 
 def test_one_whose_worker_died_is_cancelled_instead_of_run_again(shard: Shard) -> None:

@@ -143,6 +143,34 @@ class Machine(RuleBasedStateMachine):
         dead = lease.id in self.model.dead
         assert (reaped.retried, reaped.dead) == (([], [lease.id]) if dead else ([lease.id], []))
 
+    @precondition(lambda self: self.model.dead)
+    @rule(picked=st.lists(picks, min_size=1, max_size=4), to_head=st.booleans(), named=st.booleans())
+    def redrive(self, picked: list[int], to_head: bool, named: bool) -> None:
+        ids = [_pick(sorted(self.model.messages), pick) for pick in picked] if named else []
+        expected = self.model.redrive(ids or list(self.model.dead), to_head=to_head)
+        number, order = self.shard.number(), "head" if to_head else "tail"
+        assert self.shard.redrive(*ids, order=order, number=number)[2] == expected
+        before = self.shard.snapshot()
+        assert self.shard.redrive(*ids, order=order, number=number)[2] == expected
+        assert self.shard.changes(before) == {}
+
+    @precondition(lambda self: self.model.dead)
+    @rule(picked=st.lists(picks, min_size=1, max_size=2))
+    def discard(self, picked: list[int]) -> None:
+        ids = [_pick(sorted(self.model.messages), pick) for pick in picked]
+        assert self.shard.discard(*ids) == self.model.discard(ids)
+
+    @rule(group=st.sampled_from(["a", "b"]))
+    def skip(self, group: str) -> None:
+        ref = f"g:{group}"
+        if ref in self.model.leased:
+            expected = ("running", self.model.leased[ref])
+        elif ref in self.model.groups:
+            expected = ("skipped", self.model.skip(ref))
+        else:
+            expected = ("none", "")
+        assert self.shard.skip(group) == expected
+
     @precondition(lambda self: self.model.in_backoff() or self.model.scheduled)
     @rule(pick=picks, by_claim=st.booleans())
     def falls_due(self, pick: int, by_claim: bool) -> None:
@@ -182,7 +210,11 @@ class Machine(RuleBasedStateMachine):
         assert state.get("ready", []) == model.ready
         assert state.get("leases", {}).keys() == state.get("expiries", {}).keys() == model.leased.keys()
         assert state.get("blocked", {}).keys() == model.blocked
-        assert state.get("dead", {}).keys() == model.dead
+        assert state.get("dead", {}).keys() == state.get("dead_order", {}).keys() == model.dead
+        of_kinds = [id_ for name, ids in state.items() if name.startswith("kind:") for id_ in ids]
+        assert sorted(of_kinds) == sorted(model.dead)
+        assert {f"kind:{kind}" for kind in state.get("kinds", {})} == {n for n in state if n[:5] == "kind:"}
+        assert sum(map(int, state.get("dead_actors", {}).values())) == len(model.dead)
         assert state.get("cancelled", {}).keys() == model.cancelled
         assert state.get("done_order", []) == model.done
         assert state.get("done", {}).keys() == set(model.done)

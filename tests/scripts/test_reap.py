@@ -4,7 +4,7 @@ import pytest
 
 from lockstep.records import Reaped
 from lockstep.states import Verb
-from tests.scripts.shard import HOUR, LEASE_MS, Shard, message, row, settlement
+from tests.scripts.shard import HOUR, LEASE_MS, Shard, kind_of, message, row, settlement
 
 NOTHING = Reaped([], [], 0, 0)
 
@@ -57,7 +57,16 @@ def test_a_message_that_kills_its_workers_dies_at_last(shard: Shard) -> None:
     assert crash(shard, started=True) == Reaped([], ["1"], 0, 0)
     state, now = shard.snapshot(), shard.near()
     history = [["w", now, now, "crashed", ""]] * 3
-    buried = row("g:a", 1, now, crashes=3, history=history, died=now, reason="worker_lost")
+    buried = row(
+        "g:a",
+        1,
+        now,
+        crashes=3,
+        history=history,
+        died=now,
+        reason="worker_lost",
+        extra={"kind": kind_of("worker_lost")},
+    )
     assert state["messages"]["1"] == buried
     assert state["dead"] == {"1": now}
     assert (state["group:g:a"], state["ready"]) == (["2"], ["g:a"])

@@ -7,9 +7,9 @@ from redis.exceptions import ResponseError
 
 from lockstep.records import Lease
 from lockstep.states import Verb
-from tests.scripts.shard import HOUR, Shard, message, row, settlement
+from tests.scripts.shard import HOUR, Shard, kind_of, listed_dead, message, row, settlement
 
-ERROR = b'{"type":"E","message":"m","traceback":""}'
+ERROR = b'{"type":"E","message":"m","traceback":"","fingerprint":"f"}'
 
 
 @pytest.fixture
@@ -82,11 +82,12 @@ def test_dead_letter_lets_the_group_go_on(shard: Shard, lease: Lease) -> None:
     before, now = shard.snapshot(), shard.near()
     assert shard.settle(settlement(lease, Verb.DEAD_LETTER, reason="max_attempts", error=ERROR)) == [1]
     history = [ended(shard, "dead", ERROR.decode())]
-    buried = row("g:a", 1, now, failures=1, history=history, died=now, reason="max_attempts")
+    extra = {"kind": kind_of("E", "f")}
+    buried = row("g:a", 1, now, failures=1, history=history, died=now, reason="max_attempts", extra=extra)
     assert shard.changes(before) == {
         "leases": None,
         "expiries": None,
-        "dead": {"1": now},
+        **listed_dead("1", now, "E", "f", text="m"),
         "messages": before["messages"] | {"1": buried},
         "group:g:a": ["2"],
         "ready": ["g:a"],
@@ -101,13 +102,13 @@ def test_a_death_that_blocks_keeps_the_group_for_an_operator(shard: Shard) -> No
     lease = shard.lease()
     before, now = shard.snapshot(), shard.near()
     shard.settle(settlement(lease, Verb.DEAD_LETTER, reason="max_attempts"))
-    buried = row(
-        "g:a", 1, now, failures=1, history=[ended(shard, "dead")], died=now, reason="max_attempts", blocks=1
-    )
+    history, extra = [ended(shard, "dead")], {"kind": kind_of("max_attempts")}
+    dead = {"died": now, "reason": "max_attempts", "blocks": 1, "extra": extra}
+    buried = row("g:a", 1, now, failures=1, history=history, **dead)
     assert shard.changes(before) == {
         "leases": None,
         "expiries": None,
-        "dead": {"1": now},
+        **listed_dead("1", now, "max_attempts"),
         "blocked": {"g:a": float("inf")},
         "messages": before_claim["messages"] | {"1": buried},
     }
@@ -121,8 +122,9 @@ def test_a_message_without_a_group_blocks_nobody(shard: Shard) -> None:
     shard.enqueue(message("1", blocks=True))
     shard.settle(settlement(shard.lease(), Verb.DEAD_LETTER, reason="max_attempts"))
     state = shard.snapshot()
-    assert state.keys() == {"meta", "messages", "dead", "stats"}
-    assert state["dead"] == {"1": shard.near()}
+    lists = listed_dead("1", shard.near(), "max_attempts")
+    assert state.keys() == {"meta", "messages", "stats"} | lists.keys()
+    assert {name: state[name] for name in lists} == lists
 
 
 def test_release_of_one_that_had_not_started_leaves_no_attempt(shard: Shard, lease: Lease) -> None:
@@ -134,7 +136,7 @@ def test_release_of_one_that_had_not_started_leaves_no_attempt(shard: Shard, lea
 def test_release_of_one_that_had_started_is_no_failure(shard: Shard, lease: Lease) -> None:
     before, now = shard.snapshot(), shard.near()
     shard.settle(settlement(lease, Verb.RELEASE, reason="shutdown"))
-    released = row("g:a", 1, now, history=[ended(shard, "released")])
+    released = row("g:a", 1, now, history=[ended(shard, "released")], extra={"begun": True})
     assert shard.changes(before)["messages"] == before["messages"] | {"1": released}
 
 

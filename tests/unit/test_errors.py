@@ -9,6 +9,7 @@ from dramatiq.errors import BrokerConnectionError
 from lockstep import errors
 from lockstep.errors import (
     Forbidden,
+    GroupEmpty,
     InvalidMessage,
     InvalidOption,
     InvalidSettings,
@@ -36,6 +37,7 @@ OUTSIDE = [
     (PayloadTooLarge(300, 256), 413, 2),
     (NotFound("message", "m1"), 404, 1),
     (WrongState("m1", "done", "cancel"), 409, 5),
+    (GroupEmpty("g", "skip"), 409, 5),
     (Unauthorized(), 401, 5),
     (Forbidden("read"), 403, 5),
     (RedisUnavailable("away"), 503, 4),

@@ -21,6 +21,9 @@
 -- extra.limit      key that its rate limits are kept apart by
 -- extra.group      group of which extra.slots messages may run at once: then each is a ref of its own
 -- extra.cancelled  ms when it was taken back
+-- extra.begun      true when nothing may go before it though it has no failure: an attempt was put back
+-- extra.kind       of a dead letter: see includes/dead.lua
+-- extra.redriven   times that it was redriven
 
 local ROW = {
     REF = 1, ACTOR = 2, PAYLOAD = 3, SEQUENCE = 4, ENQUEUED = 5, FAILURES = 6, CRASHES = 7,
