@@ -63,8 +63,9 @@ class LockstepSender:
     worker_module = "benchmarks.lockstep_worker"
     batches = True
 
-    def __init__(self, url: str) -> None:
-        self._broker = make_broker(settings(url))
+    def __init__(self, url: str, **policy: str) -> None:
+        """``policy``: settings beside the defaults."""
+        self._broker = make_broker(settings(url, **policy))
         self._actor = declare(self._broker)
 
     def send(self, group: int, body: str) -> None:
@@ -82,9 +83,9 @@ class LockstepSender:
         self._broker.close()
 
 
-def settings(url: str) -> Settings:
-    """The default settings, whatever this machine's environment says."""
-    return Settings.load({"REDIS_URL": url, "LOG_LEVEL": "warning"}, env_file=os.devnull)
+def settings(url: str, **policy: str) -> Settings:
+    """The default settings and those of a policy, whatever this machine's environment says."""
+    return Settings.load({"REDIS_URL": url, "LOG_LEVEL": "warning", **policy}, env_file=os.devnull)
 
 
 def _key(group: int) -> str:

@@ -14,6 +14,8 @@ QUEUE: Final = "bench"
 #: How the driver tells a worker process where and how much to record.
 DIRECTORY: Final = "BENCH_DIRECTORY"
 CAPACITY: Final = "BENCH_CAPACITY"
+#: How it tells which settings to use beside the defaults: ``NAME VALUE``, semicolon-separated.
+POLICY: Final = "BENCH_POLICY"
 
 _READY: Final = "ready-"
 _GO: Final = "go"

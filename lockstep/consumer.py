@@ -77,8 +77,6 @@ class LockstepConsumer(Consumer):
         self._capacity = Capacity(threads)
         self._outgoing = 0  #: outcomes in the outbox
         self._held = 0  #: claimed and not yet in the outbox
-        self._limited = 0  #: those of them that a limit counts
-        self._saturated = False  #: more of these could be had, but no thread is free for one
         self._look = True  #: groups may be ready
         self._due_at = 0.0  #: time.monotonic() when something falls due; 0: nothing known
         self._left_at = 0.0  #: time.monotonic() when ready groups were first left to others; 0: none are
@@ -145,7 +143,7 @@ class LockstepConsumer(Consumer):
         return self._crowded
 
     def _on_token(self) -> bool:
-        if not self._may_listen() or self._left_at:
+        if self._wanted() <= 0 or self._left_at:
             return False
         self.ring()
         return True
@@ -158,7 +156,6 @@ class LockstepConsumer(Consumer):
             self._outbox[message.exchange].append(settlement)
             self._count(message, settlement)
             self._hold(message.exchange, -1)
-            self._limited -= message.lease.within_ms != 0
             self._outgoing += 1
             self._bell.notify()
         self._broker.ring_crowded()
@@ -190,21 +187,13 @@ class LockstepConsumer(Consumer):
             return 0
         return self._capacity.limit - self._held
 
-    def _free(self) -> int:
-        """Threads that may start a message at once which a limit counts."""
-        return max(0, self._capacity.threads - self._limited)
-
-    def _may_listen(self) -> bool:
-        """Whether a token can be used: not when it only tells of limited messages and no thread is free."""
-        return self._wanted() > 0 and not (self._saturated and self._free() == 0)
-
     def _has_outgoing(self) -> bool:
         return any(self._outbox.values()) or any(e.pending for e in self._exchanges) or bool(self._exact)
 
     def _turn(self) -> None:
         with self._bell:
             if not self._something_to_do():
-                if self._may_listen():
+                if self._wanted() > 0:
                     self._wake_up.listen()
                 self._bell.wait(self._wait_seconds())
         self._give_back()
@@ -249,7 +238,7 @@ class LockstepConsumer(Consumer):
     def _exchange_all(self, *, wanted: int) -> bool:
         """One round trip with each shard; answers whether Redis answered all of them."""
         self._look = False
-        saturated, due_at, left_at = False, 0.0, 0.0
+        due_at = left_at = 0.0
         insist = bool(self._left_at) and time.monotonic() >= self._left_at + _SHARE_SECONDS
         for exchange in self._exchanges:
             try:
@@ -259,15 +248,12 @@ class LockstepConsumer(Consumer):
                     continue
                 settlements, counters = self._take_outgoing(exchange)
                 want = max(0, min(wanted, self._wanted())) if wanted else 0
-                answer = exchange.request(
-                    settlements, counters, want, -1 if insist else exchange.held, self._free()
-                )
+                answer = exchange.request(settlements, counters, want, -1 if insist else exchange.held)
                 claim = self._accept(exchange, answer)
             except RedisUnavailable as error:
                 self._on_away(error)
                 return False
             if claim is not None:
-                saturated = saturated or claim.saturated
                 if claim.shared:
                     left_at = self._left_at or time.monotonic()
                     due_at = _sooner(due_at, left_at + _SHARE_SECONDS)
@@ -276,7 +262,7 @@ class LockstepConsumer(Consumer):
                 if claim.next_due_ms is not None:
                     due_at = _sooner(due_at, time.monotonic() + claim.next_due_ms / 1000)
         if wanted:
-            self._due_at, self._left_at, self._saturated = due_at, left_at, saturated
+            self._due_at, self._left_at = due_at, left_at
         self._on_back()
         return True
 
@@ -317,8 +303,6 @@ class LockstepConsumer(Consumer):
         if message.actor_name in self._broker.actors:
             if lease.within_ms:
                 claimed.start_by = sent_at + max(0, lease.within_ms) / 2000
-                with self._bell:
-                    self._limited += 1
             self._broker.held.add(claimed)
             self._buffer.append(claimed)
         elif lease.parked_ms and now_ms - lease.parked_ms >= self._settings.unknown_actor_seconds * 1000:

@@ -32,7 +32,6 @@ class Request:
     nonce: str
     wanted: int
     held: int  #: leases held here already; -1: take more than a fair share
-    free: int  #: threads that may start a limited message at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +67,11 @@ class Exchange:
         return f"{self._link.session}.s", f"{self._link.session}.c"
 
     def request(
-        self, settlements: Sequence[Settlement], counters: Counter[str], wanted: int, held: int, free: int
+        self, settlements: Sequence[Settlement], counters: Counter[str], wanted: int, held: int
     ) -> Answer:
         """Settle, count, and claim up to ``wanted`` heads.
 
         ``held`` leases are held here already, so that claimers share out evenly what is ready; -1: as if alone.
-        Of messages with a limit, no more than ``free``: they are not claimed ahead.
 
         Raises:
           RedisUnavailable: the request is kept: call ``resend`` until it answers.
@@ -83,7 +81,7 @@ class Exchange:
         if settlements or counters:
             settle = self._settle_arguments(settlements, counters, claims=wanted > 0)
         number = self._link.next_number() if wanted else None
-        self._pending = Request(settlements, settle, number, secrets.token_hex(8), wanted, held, free)
+        self._pending = Request(settlements, settle, number, secrets.token_hex(8), wanted, held)
         return self.resend()
 
     def resend(self) -> Answer:
@@ -121,7 +119,7 @@ class Exchange:
             arguments = (
                 *(self.sessions[1], request.claim_number, self._link.epoch, request.nonce),
                 *(request.wanted, self._settings.lease_ms, self._owner, hold, request.held),
-                *(self.shard.queue, self._settings.queue_shards, request.free),
+                *(self.shard.queue, self._settings.queue_shards),
             )
             calls.append((scripts.load("claim"), self._keys, arguments))
         return calls

@@ -8,7 +8,7 @@ stands at the end of a key, so nothing in it is special.
 key            type    what is in it
 =============  ======  ==================================================================
 meta           hash    seq, fence, epoch, hold_since, hold_until, reaped_at, latest, amnesty, paused (ms),
-                       leveled, turn, parked, limits
+                       leveled, turn, limits
 messages       hash    message id -> row (see ``lua/includes/row.lua``)
 group:g:GROUP  list    ids of a group's unfinished messages, its head first
 ready          list    refs of groups whose head may be claimed; those with a priority of 1 to 9 in
@@ -19,7 +19,7 @@ paused         set     refs of groups that an operator paused
 halted         set     those of them that would be ready
 blocked        zset    ref -> ms when its backoff ends; +inf: an operator must act
 limited        hash    ref -> lane that the group waits in because of a limit
-lane:LANE      zset    ref -> number in the order in which they came
+lane:LANE      zset    ref -> server microseconds when it came, to order them
 lanes          zset    lane -> ms when it is looked at again; 0: now, -1: always
 scheduled      zset    acceptance number and id -> ms when it joins its group
 done           hash    id -> what is remembered of a finished message

@@ -66,7 +66,6 @@ class Claim:
     leases: list[Lease]
     more: bool  #: other groups are ready
     shared: bool  #: they are beyond the claimer's share: others may take them first
-    saturated: bool  #: what could be taken has a limit, and the claimer no thread for it
     next_due_ms: int | None  #: milliseconds from now until something falls due; None: nothing will
 
 

@@ -20,8 +20,8 @@ _COUNTED_MESSAGES = (
 )
 _COUNTED_GROUPS = (GroupState.READY, GroupState.LEASED, GroupState.BLOCKED, GroupState.PAUSED)
 
-#: Of a claim: other groups are ready; beyond the claimer's share; only limited ones, for which it has no thread.
-_MORE, _BEYOND_SHARE, _SATURATED = 1, 2, 3
+#: Of a claim: what is ready is beyond the claimer's share.
+_BEYOND_SHARE = 2
 
 
 def _pairs(flat: list[bytes | int]) -> dict[str, int]:
@@ -145,8 +145,7 @@ def claim(reply: list[Any]) -> Claim:
     return Claim(
         now_ms=now,
         leases=leases,
-        more=more in (_MORE, _BEYOND_SHARE),
+        more=more > 0,
         shared=more == _BEYOND_SHARE,
-        saturated=more == _SATURATED,
         next_due_ms=None if due < 0 else math.ceil(due),
     )

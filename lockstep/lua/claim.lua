@@ -4,9 +4,9 @@
 -- ARGV:    1 session, 2 call number, 3 epoch (8 characters: this life of Redis), 4 nonce (16 characters),
 --          5 heads wanted (at most 1,000), 6 lease (ms), 7 owner, 8 '1' to hold off after a restart of Redis,
 --          9 leases that the claimer holds here already (to take no more than its share); -1: more than its share,
---          10 queue, 11 its shards, 12 threads that may start a limited message at once
--- Answers: now (ms); whether other groups are ready (0: no, 1: yes, 2: yes, beyond the claimer's share, 3: only
---          limited ones, for which it has no thread); ms until something falls due (-1: nothing);
+--          10 queue, 11 its shards
+-- Answers: now (ms); whether other groups are ready (0: no, 1: yes, 2: yes, beyond the claimer's share);
+--          ms until something falls due (-1: nothing);
 --          then for each lease: ref, token, id, actor, payload, sequence, failures, crashes, enqueued, parked,
 --          ms within which it must start because a limit counts it (0: no limit; -1: its start must be dated anew)
 -- States:  message waiting -> running; group ready | blocked by a limit -> leased | paused | blocked;
@@ -24,7 +24,7 @@
 
 local SESSION, NUMBER, EPOCH, NONCE, OWNER = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 local WANTED, LEASE_MS, HELD = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
-local QUEUE, SHARDS, FREE = ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
+local QUEUE, SHARDS = ARGV[10], tonumber(ARGV[11])
 
 -- Groups that one claim looks at, at most: leased, or put where they must wait.
 local LOOKED_AT = 1000
@@ -146,7 +146,7 @@ if ready > taken or #passed > 0 then
     write_though_full()
     wake()
 elseif redis.call('ZCOUNT', key('lanes'), 0, NOW) > 0 then
-    answer[2], answer[3] = limited_taken < FREE and #leased < WANTED and 1 or 3, due_in()
+    answer[2] = 1
     write_though_full()
     wake()
 else

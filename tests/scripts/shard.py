@@ -125,7 +125,6 @@ class Shard:
         nonce: str = NONCE,
         hold: str = "1",
         held: int = -1,
-        free: int = 1000,
         owner: str = "w",
     ) -> Claim:
         """Claim as the worker ``w``; ``held``: what it holds already, where it may take no more than its share."""
@@ -141,7 +140,6 @@ class Shard:
             held,
             "q",
             1,
-            free,
         )
         return replies.claim(self.run("claim", *call))
 

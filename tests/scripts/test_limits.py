@@ -61,7 +61,7 @@ def test_a_rate_admits_its_number_and_the_rest_keeps_its_place(shard: Shard, lim
     assert 3_590_000 < claim.next_due_ms <= 3_600_050
     state = shard.snapshot()
     assert state["limited"] == {"g:g2": name, "g:g3": name, "g:g4": name}
-    assert state[f"lane:{name}"] == {"g:g2": 1, "g:g3": 2, "g:g4": 3}
+    assert sorted(state[f"lane:{name}"], key=state[f"lane:{name}"].get) == ["g:g2", "g:g3", "g:g4"]
     assert "ready" not in state
     assert [int(lease.token[9:25]) // 1000 for lease in claim.leases] == [
         pytest.approx(t, abs=100) for t in log(shard, name)
@@ -95,8 +95,8 @@ def test_one_limit_does_not_hold_up_another(shard: Shard, limit: Any) -> None:
     limit("run:rate:slow", "1/1h")
     slow = [[*message(f"s{n}", f"s{n}")[:2], "slow", *message("")[3:]] for n in range(50)]
     shard.enqueue(*slow, *(message(f"f{n}", f"f{n}") for n in range(50)))
-    assert claimed(shard, 30, free=8) == ["s0", *(f"f{n}" for n in range(29))]
-    assert claimed(shard, 30, free=8) == [f"f{n}" for n in range(29, 50)]
+    assert claimed(shard, 30) == ["s0", *(f"f{n}" for n in range(29))]
+    assert claimed(shard, 30) == [f"f{n}" for n in range(29, 50)]
 
 
 def test_a_burst_may_be_smaller_than_the_rate(shard: Shard, limit: Any) -> None:
@@ -129,16 +129,6 @@ def test_each_key_each_group_and_each_process_may_have_a_rate_of_its_own(shard: 
     assert third.leases == []
     assert third.next_due_ms is not None
     assert len(claimed(shard, owner="three")) == 1
-
-
-def test_limited_messages_are_claimed_for_free_threads_only(shard: Shard, limit: Any) -> None:
-    limit("run:rate:act", "100/1h")
-    shard.enqueue(*(message(f"{n}") for n in range(6)))
-    claim = shard.claim(10, free=2)
-    assert ([lease.id for lease in claim.leases], claim.more, claim.saturated) == (["0", "1"], False, True)
-    assert shard.snapshot()["wake"] == ["1"]
-    assert claimed(shard, free=0) == []
-    assert claimed(shard, 3) == ["2", "3", "4"]
 
 
 def test_concurrency(shard: Shard, limit: Any) -> None:

@@ -6,10 +6,13 @@ local function lane_key(lane)
     return key('lane:' .. lane)
 end
 
--- Let a group wait in a lane; the lane is looked at again at `at` (ms).
+local parked = 0
+
+-- Let a group wait in a lane, behind those that do; the lane is looked at again at `at` (ms).
 local function park(ref, lane, at)
+    parked = parked + 1
     redis.call('HSET', key('limited'), ref, lane)
-    redis.call('ZADD', lane_key(lane), redis.call('HINCRBY', KEYS[1], 'parked', 1), ref)
+    redis.call('ZADD', lane_key(lane), NOW_US + parked, ref)
     redis.call('ZADD', key('lanes'), at, lane)
 end
 

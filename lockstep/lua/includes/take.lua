@@ -7,7 +7,7 @@ local PAUSE_MS = 5
 -- In `lanes`: of a process limit, which every claim looks at.
 local ALWAYS = -1
 
-local looked_at, limited_taken, own_due = 0, 0, math.huge
+local looked_at, own_due = 0, math.huge
 
 local function wait_in_lane(ref, plan)
     local at = plan.at
@@ -18,11 +18,9 @@ local function wait_in_lane(ref, plan)
             wake_all() -- others may have room
         end
     else
-        park(ref, plan.lane, at > NOW and math.max(at, NOW + PAUSE_MS) or 0)
+        park(ref, plan.lane, math.max(at, NOW + PAUSE_MS))
     end
-    if at > NOW then
-        redis.call('HINCRBY', key('stats'), 'limit_waits|' .. string.match(plan.lane, '^[^|]*'), 1)
-    end
+    redis.call('HINCRBY', key('stats'), 'limit_waits|' .. string.match(plan.lane, '^[^|]*'), 1)
 end
 
 -- Lease the head of a group that is out of every list, or put the group where it must wait.
@@ -33,10 +31,9 @@ local function take_head(ref, id, row)
     local plan = (LIMITED or row[ROW.EXTRA]) and admission(ref, row)
     if not plan or not is_limited(plan) then
         lease(ref, id, row)
-    elseif plan.at > NOW or limited_taken >= FREE then
+    elseif plan.at > NOW then
         wait_in_lane(ref, plan)
     else
-        limited_taken = limited_taken + 1
         lease(ref, id, row, charge_all(plan))
     end
 end
@@ -116,15 +113,14 @@ local function take_first(lane, ref)
     return true
 end
 
--- Take groups from the lanes whose time has come, as far as threads are free: what waits for a limit is not claimed
--- ahead, for its start counts.
+-- Take groups from the lanes whose time has come.
 local function take_from_lanes()
     if redis.call('EXISTS', key('lanes')) == 0 then
         return
     end
     for _, lane in ipairs(redis.call('ZRANGEBYSCORE', key('lanes'), '-inf', NOW, 'LIMIT', 0, 100)) do
         local goes_on = true
-        while goes_on and #leased < WANTED and limited_taken < FREE and looked_at < LOOKED_AT do
+        while goes_on and #leased < WANTED and looked_at < LOOKED_AT do
             local ref = redis.call('ZRANGE', lane_key(lane), 0, 0)[1]
             looked_at = looked_at + 1
             goes_on = ref and take_first(lane, ref)
