@@ -322,6 +322,7 @@ class LockstepConsumer(Consumer):
             message_id=lease.id,
             actor=lease.actor,
             reason=settlement.reason or "unknown_actor",
+            **_kind(settlement),
         )
         with self._bell:
             self._hold(exchange, -1)
@@ -355,6 +356,14 @@ class LockstepConsumer(Consumer):
                 self._broker.store.leave(exchange.shard, self._broker.owner, exchange.sessions)
             except RedisUnavailable:
                 return  # the next life of Redis waits for us one lease longer than it must
+
+
+def _kind(settlement: Settlement) -> dict[str, object]:
+    """What a log line says of the kind of a dead letter."""
+    if settlement.verb is not Verb.DEAD_LETTER:
+        return {}
+    error, fingerprint = errorinfo.kind_of(settlement.error, settlement.reason)
+    return {"error": error, "fingerprint": fingerprint}
 
 
 def _sooner(one: float, other: float) -> float:

@@ -267,6 +267,7 @@ class _Walk:
     def __init__(self, dry_run: bool, limit: int | None, seconds: float | None, cursor: str | None) -> None:
         self._dry_run = dry_run
         self._left = limit
+        self._batches = 0
         self._ends = None if seconds is None else time.monotonic() + seconds
         queue, shard, after, died_by, next_at = (
             decode_cursor(cursor, (str, int, str, int, float)) if cursor else ("", 0, "", "", 0.0)
@@ -305,13 +306,15 @@ class _Walk:
         return total
 
     def _count(self, total: Changed, ids: Sequence[bytes]) -> None:
+        self._batches += 1
         total.matched += len(ids)
         total.changed += 0 if self._dry_run else len(ids)
 
     def _is_over(self, total: Changed) -> bool:
         if self._left is not None and total.matched >= self._left:
             return True
-        return self._ends is not None and time.monotonic() >= self._ends
+        # One batch is always done, so that whoever repeats gets on.
+        return self._batches > 0 and self._ends is not None and time.monotonic() >= self._ends
 
     def _cursor(self, shard: ShardKeys, after: str) -> str:
         return encode_cursor((shard.queue, shard.shard, after, self.died_by, self.next_at))

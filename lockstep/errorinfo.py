@@ -45,6 +45,14 @@ def encode(error: BaseException) -> bytes:
     return orjson.dumps({name: value.encode("utf-8", "replace").decode() for name, value in fields.items()})
 
 
+def kind_of(encoded: bytes, reason: str) -> tuple[str, str | None]:
+    """Class and fingerprint of an encoded error; why a message died and None, when there was no error."""
+    if not encoded:
+        return reason, None
+    fields = orjson.loads(encoded)
+    return fields["type"], fields["fingerprint"]
+
+
 def fingerprint(kind: str, text: str, trace: TracebackType | None) -> str:
     """The same few characters for errors that only differ in numbers, ids and quoted text.
 

@@ -151,6 +151,9 @@ METRICS: Final = (
     ),
     Metric("lockstep_groups", "gauge", ("queue", "state"), "Groups in each state.", "counts groups"),
     Metric(
+        "lockstep_dead_letters", "gauge", ("queue", "actor"), "Dead letters that are kept.", "counts dead"
+    ),
+    Metric(
         "lockstep_rate_limit_waits_total",
         "counter",
         ("limit",),

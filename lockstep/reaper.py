@@ -62,6 +62,8 @@ class Reaper:
         for message_id in result.cancelled:
             log.info("message.cancelled", queue=queue, message_id=message_id)
         for message_id in result.dead:
-            log.error("message.dead", queue=queue, message_id=message_id, reason="worker_lost")
+            log.error(
+                "message.dead", queue=queue, message_id=message_id, reason="worker_lost", error="worker_lost"
+            )
         if result.extended:
             log.warning("lease.extended", queue=queue, leases=result.extended, why="nobody could renew them")

@@ -113,15 +113,23 @@ def _delay(fields: Mapping[str, object], pointer: str) -> int | None:
 
 
 def _eta(value: object, pointer: str) -> int:
+    return check_eta(parse_time(value, pointer), pointer)
+
+
+def parse_time(value: object, pointer: str) -> int:
+    """Milliseconds since 1970, from such a number or an RFC 3339 time with an offset; no earlier than 0.
+
+    Raises:
+      InvalidMessage: it is neither.
+    """
     if isinstance(value, str) and _RFC3339.fullmatch(value):
         try:
-            value = int(datetime.fromisoformat(value.upper()).timestamp() * 1000)
+            return max(0, int(datetime.fromisoformat(value.upper()).timestamp() * 1000))
         except (ValueError, OverflowError) as error:
             raise InvalidMessage(pointer, f"no such time: {error}") from None
-        value = max(value, 0)
-    elif type(value) is not int:
+    if type(value) is not int:
         raise InvalidMessage(pointer, "expected an RFC 3339 time with an offset, or milliseconds since 1970")
-    return check_eta(value, pointer)
+    return value
 
 
 def _typed(value: object, expected: type[Any], pointer: str) -> Any:

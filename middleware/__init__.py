@@ -19,6 +19,7 @@ from lockstep.broker import LockstepBroker
 from lockstep.results import StoreResults
 from lockstep.settings import Settings
 from lockstep.store import Store
+from middleware.dead_letters import DeadLetters
 from middleware.group_mutex import GroupMutex
 from middleware.lifecycle import Lifecycle
 from middleware.log_context import LogContext
@@ -32,6 +33,7 @@ def default(settings: Settings, store: Store) -> list[Middleware]:
     return [
         Lifecycle(settings),  # signals, lease renewal and reaping stand before anything runs
         LogContext(),  # every line below carries the message
+        DeadLetters(),  # its after hook is the last that sees the message: what the outcome decided stands
         Outcome(settings),  # its after hook runs after those below and sees whether one of them failed
         RateLimits(
             settings
@@ -55,4 +57,13 @@ def make_broker(settings: Settings) -> LockstepBroker:
     return LockstepBroker(settings, store=store, middleware=default(settings, store))
 
 
-__all__ = ["GroupMutex", "Lifecycle", "LogContext", "Outcome", "RateLimits", "default", "make_broker"]
+__all__ = [
+    "DeadLetters",
+    "GroupMutex",
+    "Lifecycle",
+    "LogContext",
+    "Outcome",
+    "RateLimits",
+    "default",
+    "make_broker",
+]

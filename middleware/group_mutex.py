@@ -19,8 +19,8 @@ class GroupMutex(Middleware):
 
     @property
     def actor_options(self) -> set[str]:
-        """``group``, ``group_by`` and ``on_dead`` decide at enqueue which group a message joins."""
-        return {"group", "group_by", "on_dead"}
+        """``group`` and ``group_by`` decide at enqueue which group a message joins."""
+        return {"group", "group_by"}
 
     def before_process_message(self, broker: Any, message: MessageProxy) -> None:
         """Let the actor run under its lease, or put the message back at its place."""

@@ -16,9 +16,9 @@ from lockstep.checks import MAX_DELAY_MS, check_options
 from lockstep.claimed import ClaimedMessage
 from lockstep.errors import InvalidMessage, InvalidOption, LeaseLost, Permanent
 from lockstep.parsing import Backoff
-from lockstep.results import StoreResults
 from lockstep.settings import Settings
 from lockstep.states import Verb
+from middleware.dead_letters import ATTEMPTS_EXHAUSTED
 
 log = logs.get_logger("lockstep.message")
 
@@ -39,14 +39,14 @@ class Outcome(Middleware):
     def actor_options(self) -> set[str]:
         """Those of Dramatiq's ``Retries``, and ``max_attempts`` and ``backoff``."""
         return {
-            *("max_retries", "min_backoff", "max_backoff", "retry_when", "throws", "on_retry_exhausted"),
+            *("max_retries", "min_backoff", "max_backoff", "retry_when", "throws"),
             *("max_attempts", "backoff"),
         }
 
     def before_declare_actor(self, broker: Any, actor: Any) -> None:
         """Raises InvalidOption for an option that could never work."""
         options = actor.options
-        known = {*self.actor_options, "on_dead", "hold_place"}
+        known = {*self.actor_options, "on_dead", "on_retry_exhausted", "hold_place"}
         own = {name for name in options.keys() & known if options[name] is not None}
         if isinstance(options.get("backoff"), Backoff):
             own.discard("backoff")
@@ -96,7 +96,7 @@ class Outcome(Middleware):
             self._fail(broker, message, message.hook_error)
         elif message.failed:
             reason = str(message._exception) if message._exception else "skipped"
-            self._die(broker, message, reason, message._exception)
+            self._die(message, reason, message._exception)
         else:
             self._complete(message)
 
@@ -111,11 +111,11 @@ class Outcome(Middleware):
         except Exception:  # an option or a retry_when that is broken: it must not go on without end
             log.critical("middleware.failed", hook="outcome", exc_info=True)
             if message.settlement is None:
-                self._decide_by_default(broker, message, error)
+                self._decide_by_default(message, error)
 
-    def _decide_by_default(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
+    def _decide_by_default(self, message: ClaimedMessage, error: BaseException) -> None:
         if message.attempt >= self._settings.max_attempts:
-            self._die(broker, message, "attempts_exhausted", error)
+            self._die(message, ATTEMPTS_EXHAUSTED, error)
         else:
             self._retry(message, error, self._settings.backoff.delay_ms(message.attempt))
 
@@ -124,14 +124,13 @@ class Outcome(Middleware):
         options = {**actor.options, **message.options}
         throws = options.get("throws")
         if isinstance(error, Permanent):
-            self._die(broker, message, error.code, error)
+            self._die(message, error.code, error)
         elif throws and isinstance(error, throws):
-            self._die(broker, message, "throws", error)
+            self._die(message, "throws", error)
         elif isinstance(error, TypeError) and _wrong_arguments(actor, message):
-            self._die(broker, message, "wrong_arguments", error)
+            self._die(message, "wrong_arguments", error)
         elif self._exhausted(options, message, error):
-            self._die(broker, message, "attempts_exhausted", error)
-            self._tell(broker, options, message)
+            self._die(message, ATTEMPTS_EXHAUSTED, error)
         else:
             self._retry(message, error, self._delay_ms(options, message, error))
 
@@ -139,26 +138,9 @@ class Outcome(Middleware):
         message.settle(Verb.RETRY, delay_ms=delay, error=errorinfo.encode(error))
         log.warning("message.retry", delay_ms=delay, error=type(error).__name__)
 
-    def _die(self, broker: Any, message: ClaimedMessage, reason: str, error: BaseException | None) -> None:
-        message.fail()
-        if error is not None:
-            self._attach(broker, message, error)
-        encoded, ttl = message.result or (None, 0)
-        message.settle(
-            Verb.DEAD_LETTER,
-            reason=reason[:200],
-            error=errorinfo.encode(error) if error is not None else b"",
-            result=encoded,
-            result_ttl_ms=ttl,
-        )
-        log.error("message.dead", reason=reason, error=type(error).__name__ if error else None)
-
-    def _attach(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
-        message.result = None  # of an actor that returned before something else failed
-        try:
-            StoreResults.attach_exception(broker, message, error)
-        except Exception:  # an error that cannot be encoded keeps no message alive
-            log.exception("middleware.failed", hook="results")
+    def _die(self, message: ClaimedMessage, reason: str, error: BaseException | None) -> None:
+        encoded = errorinfo.encode(error) if error is not None else b""
+        message.settle(Verb.DEAD_LETTER, reason=reason[:200], error=encoded)
 
     def _exhausted(self, options: dict[str, Any], message: ClaimedMessage, error: BaseException) -> bool:
         retry_when = options.get("retry_when")
@@ -182,11 +164,6 @@ class Outcome(Middleware):
             most = min(options.get("max_backoff") or _MAX_BACKOFF_MS, _MAX_BACKOFF_MS)
             return Backoff("exponential", (least / 1000,), most / 1000).delay_ms(message.attempt)
         return self._settings.backoff.delay_ms(message.attempt)
-
-    def _tell(self, broker: Any, options: dict[str, Any], message: ClaimedMessage) -> None:
-        target = options.get("on_retry_exhausted")
-        if target:
-            broker.get_actor(target).send(message.asdict(), {"retries": message.lease.failures})
 
 
 def _wrong_arguments(actor: Any, message: ClaimedMessage) -> bool:

@@ -17,6 +17,7 @@ from lockstep.reaper import Reaper
 from lockstep.service import EXIT_BROKEN, Service
 from lockstep.settings import Settings
 from web import (
+    dead,
     health,
     limits,
     messages,
@@ -70,6 +71,11 @@ ENDPOINTS: Final = (
     Endpoint("POST", f"{QUEUE}/resume", switches.resume, "operate"),
     Endpoint("POST", f"{GROUP}/pause", switches.pause, "operate"),
     Endpoint("POST", f"{GROUP}/resume", switches.resume, "operate"),
+    Endpoint("POST", f"{GROUP}/skip", dead.skip, "operate"),
+    Endpoint("GET", "/api/v1/dead", dead.index, "read"),
+    Endpoint("GET", "/api/v1/dead/summary", dead.summary, "read"),
+    Endpoint("POST", "/api/v1/dead/redrive", dead.redrive, "operate"),
+    Endpoint("POST", "/api/v1/dead/discard", dead.discard, "operate"),
     Endpoint("GET", "/api/v1/schedules", schedules.index, "read"),
     Endpoint("POST", "/api/v1/schedules/{name:segment}/run", schedules.run, "operate"),
     Endpoint("GET", "/api/v1/limits", limits.index, "read"),

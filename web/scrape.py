@@ -139,6 +139,8 @@ def _counted(name: str, counts: QueueCounts) -> Iterator[Sample]:
         yield from (((counts.queue, state), number) for state, number in counts.messages.items())
     elif name == "groups":
         yield from (((counts.queue, state), number) for state, number in counts.groups.items())
+    elif name == "dead":
+        yield from (((counts.queue, actor), number) for actor, number in counts.dead.items())
     elif name == "paused":
         yield (counts.queue,), float(counts.paused)
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from lockstep.cli import (
+    dead,
     limits,
     message,
     operations,
@@ -42,6 +43,8 @@ app.command("message")(message.message)
 app.command("cancel")(operations.cancel)
 app.command("pause")(switches.pause)
 app.command("resume")(switches.resume)
+app.command("skip")(dead.skip)
+app.add_typer(dead.app, name="dead")
 app.add_typer(limits.app, name="limits")
 
 

@@ -1,0 +1,71 @@
+"""Dead letters: what surrounds the death of a message that the outcome has decided.
+
+The decision is in its settlement; the settle script makes it a dead letter, under the token. If the process dies
+before that, the message runs again and dies then.
+"""
+
+from typing import Any, Final
+
+from dramatiq.middleware import Middleware
+
+from lockstep import errorinfo, logs
+from lockstep.claimed import ClaimedMessage
+from lockstep.results import StoreResults
+from lockstep.states import Verb
+
+#: Why a message is dead whose last attempt failed.
+ATTEMPTS_EXHAUSTED: Final = "attempts_exhausted"
+
+log = logs.get_logger("lockstep.message")
+
+
+class DeadLetters(Middleware):
+    """Owns ``on_dead``; tells of each death, keeps its error as the result, and calls ``on_retry_exhausted``."""
+
+    @property
+    def actor_options(self) -> set[str]:
+        """``on_dead``: whether a death lets its group go on; ``on_retry_exhausted``: the actor that is told."""
+        return {"on_dead", "on_retry_exhausted"}
+
+    def after_process_message(
+        self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        """The outcome stands: look whether it is death."""
+        self._on_end(broker, message, exception or message.hook_error)
+
+    def after_skip_message(self, broker: Any, message: Any) -> None:
+        """A middleware refused the message, perhaps for good."""
+        self._on_end(broker, message, message.hook_error or getattr(message, "_exception", None))
+
+    def _on_end(self, broker: Any, message: ClaimedMessage, error: BaseException | None) -> None:
+        settlement = message.settlement
+        if settlement is None or settlement.verb is not Verb.DEAD_LETTER:
+            return
+        message.fail()
+        if error is not None:
+            self._attach(broker, message, error)
+        encoded, ttl = message.result or (None, 0)
+        message.settlement = settlement._replace(result=encoded, result_ttl_ms=ttl)
+        kind, fingerprint = errorinfo.kind_of(settlement.error, settlement.reason)
+        log.error(
+            "message.dead",
+            actor=message.actor_name,
+            reason=settlement.reason,
+            error=kind,
+            fingerprint=fingerprint,
+        )
+        if settlement.reason == ATTEMPTS_EXHAUSTED:
+            self._tell(broker, message)
+
+    def _attach(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
+        message.result = None  # of an actor that returned before something else failed
+        try:
+            StoreResults.attach_exception(broker, message, error)
+        except Exception:  # an error that cannot be encoded keeps no message alive
+            log.exception("middleware.failed", hook="results")
+
+    def _tell(self, broker: Any, message: ClaimedMessage) -> None:
+        options = {**broker.get_actor(message.actor_name).options, **message.options}
+        target = options.get("on_retry_exhausted")
+        if target:
+            broker.get_actor(target).send(message.asdict(), {"retries": message.lease.failures})
