@@ -29,11 +29,11 @@ def bury_all(
     for shard in store.shards(queue):
         exchange = Exchange(store.new_link(), shard, store.settings, "undertaker")
         while True:
-            answer = exchange.request([], Counter(), 500, -1, 500)
+            answer = exchange.request([], Counter(), 500, -1)
             leases = answer.claim.leases if answer.claim else []
             if not leases:
                 break
-            exchange.request([_death(lease, cause(lease), reason) for lease in leases], Counter(), 0, -1, 0)
+            exchange.request([_death(lease, cause(lease), reason) for lease in leases], Counter(), 0, -1)
             died += len(leases)
         exchange.disconnect()
     return died
