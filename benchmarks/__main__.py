@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.status import Status
 
-from benchmarks import policies, report
+from benchmarks import policies, report, scale
 from benchmarks.rounds import QUICK, Plan, run_round, systems
 
 #: Columns that the table needs; a pipe has fewer by default.
@@ -22,6 +22,7 @@ def main(
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds; the median counts (3).")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One short round, to see that all works.")] = False,
     costs: Annotated[bool, typer.Option("--policies", help="What the policies cost instead.")] = False,
+    beside: Annotated[bool, typer.Option("--scale", help="What large backlogs cost instead.")] = False,
     appendonly: Annotated[bool, typer.Option("--appendonly", help="Redis keeps its data on disk.")] = False,
     json: Annotated[Path | None, typer.Option("--json", help="File to write everything to.")] = None,
 ) -> None:
@@ -31,6 +32,8 @@ def main(
     plan = dataclasses.replace(QUICK if quick else Plan(), **changes)  # type: ignore[arg-type]
     progress, console = Console(stderr=True), Console()
     console.width = max(console.width, WIDTH)
+    if beside:
+        raise typer.Exit(_run_scale(plan, progress, console))
     if costs:
         raise typer.Exit(_run_policies(plan, progress, console))
     measured = []
@@ -53,6 +56,13 @@ def _run_policies(plan: Plan, progress: Console, console: Console) -> int:
     console.print(policies.table(measured, plan))
     kept = all(one.verdict.clean for drained in measured.values() for one in drained)
     return 0 if kept else 1
+
+
+def _run_scale(plan: Plan, progress: Console, console: Console) -> int:
+    with systems(plan.appendonly) as (server, _), progress.status("") as status:
+        measured = scale.run(server, status.update)
+    console.print(scale.table(measured))
+    return 0
 
 
 def _tell(status: Status, number: int, text: str) -> None:
