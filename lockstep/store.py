@@ -13,9 +13,11 @@ from lockstep import replies, scripts
 from lockstep.calls import Calls
 from lockstep.deadletters import DeadLetters
 from lockstep.errors import NotFound
+from lockstep.groups import Groups
 from lockstep.keys import ShardKeys, shard_of
 from lockstep.limitstore import LimitStore
 from lockstep.link import Call, Link
+from lockstep.purging import Purges
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
 from lockstep.schedules import Schedules
 from lockstep.settings import Settings
@@ -38,6 +40,8 @@ class Store(Calls):
         self.limits = LimitStore(self)
         self.dead = DeadLetters(self)
         self.switches = Switches(self)
+        self.purges = Purges(self)
+        self.groups = Groups(self)
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":

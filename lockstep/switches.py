@@ -3,7 +3,9 @@
 Each call finds the message by its id, in whichever queue it is, and changes it in one script; saying it again is safe.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lockstep.calls import Calls
 from lockstep.errors import NotFound, WrongState
@@ -24,7 +26,7 @@ class Switched:
 
 
 class Switches:
-    """Cancels messages."""
+    """Cancels, promotes and retries messages."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -38,21 +40,57 @@ class Switches:
           NotFound: no queue knows the id.
           WrongState: it is done or dead.
         """
+        queue, state, actor, _ = self._run("cancel", message_id)
+        if state in (MessageState.DONE, MessageState.DEAD):
+            raise WrongState(message_id, state, "cancel")
+        running = state is MessageState.RUNNING
+        return Switched(
+            id=message_id,
+            queue=queue,
+            actor=actor,
+            state=MessageState.RUNNING if running else MessageState.CANCELLED,
+            changed=state is not MessageState.CANCELLED,
+            cancel_requested=running,
+        )
+
+    def promote(self, message_id: str) -> Switched:
+        """Let a message go on that waits for its time: scheduled, in back-off, or holding its place.
+
+        A scheduled one joins the tail of its group; the others are at their places already. One that waits for
+        nothing but its turn stays as it is.
+
+        Raises:
+          NotFound: no queue knows the id.
+          WrongState: it runs or has ended.
+        """
+        return self._promote(message_id, "promote", (MessageState.SCHEDULED, MessageState.BACKOFF))
+
+    def retry(self, message_id: str) -> Switched:
+        """Try a message again now whose back-off lasts.
+
+        Raises:
+          NotFound: no queue knows the id.
+          WrongState: it never failed, runs, or has ended.
+        """
+        return self._promote(message_id, "retry", (MessageState.BACKOFF,))
+
+    def _promote(self, message_id: str, asked: str, accepted: tuple[MessageState, ...]) -> Switched:
+        arguments = [int(MessageState.SCHEDULED in accepted)]
+        queue, state, actor, rest = self._run("promote", message_id, arguments, session=True)
+        if state not in (*accepted, MessageState.WAITING):
+            raise WrongState(message_id, state, asked)
+        return Switched(
+            id=message_id, queue=queue, actor=actor, state=MessageState.WAITING, changed=rest == [1]
+        )
+
+    def _run(
+        self, script: str, message_id: str, arguments: Sequence[Any] = (), *, session: bool = False
+    ) -> tuple[str, MessageState, str, list[Any]]:
+        """Queue, state before, actor, and what else the script answers."""
         for queue, shard in self._places():
-            reply = self._calls.run("cancel", shard, [message_id])
+            reply = self._calls.run(script, shard, [message_id, *arguments], session=session)
             if reply is not None:
-                state, actor = MessageState(reply[0].decode()), reply[1].decode()
-                if state in (MessageState.DONE, MessageState.DEAD):
-                    raise WrongState(message_id, state, "cancel")
-                running = state is MessageState.RUNNING
-                return Switched(
-                    id=message_id,
-                    queue=queue,
-                    actor=actor,
-                    state=MessageState.RUNNING if running else MessageState.CANCELLED,
-                    changed=state is not MessageState.CANCELLED,
-                    cancel_requested=running,
-                )
+                return queue, MessageState(reply[0].decode()), reply[1].decode(), reply[2:]
         raise NotFound("message", message_id)
 
     def _places(self) -> list[tuple[str, ShardKeys]]:
