@@ -94,6 +94,16 @@ class Groups:
             raise NotFound("group", group)
         return record
 
+    def depth(self, queue_name: str, group: str) -> int:
+        """Messages of a group that have not ended; 0 when there is no such group.
+
+        Raises:
+          NotFound: there is no such queue.
+        """
+        self._calls.check_queue(queue_name)
+        shard = self._calls.shard_of(queue_name, group, "")
+        return self._describe(shard, [f"g:{group}".encode()])[0].depth
+
     def page(
         self, queue_name: str, state: GroupState | None = None, *, cursor: str | None = None, limit: int = 50
     ) -> GroupPage:

@@ -9,22 +9,25 @@ from       to         script
 (none)     scheduled  enqueue, with a delay
 (none)     backoff    enqueue, with a delay that holds its place
 waiting    backoff    claim, of a delayed head that holds its place
-scheduled  waiting    claim and reap, when due
+scheduled  waiting    claim and reap, when due; promote
 waiting    running    claim
 running    done       settle complete
 running    cancelled  settle cancel; settle otherwise, and reap, once it was to be cancelled
 running    backoff    settle retry, settle release with a delay
 running    waiting    settle release, reap
 running    dead       settle dead_letter, reap after MAX_CRASHES
-backoff    waiting    claim and reap, when due
 waiting    dead       skip
 backoff    dead       skip
 dead       waiting    redrive
 dead       scheduled  redrive, at a rate
 dead       backoff    redrive at a rate, of one that blocks its group
+backoff    waiting    claim and reap, when due; promote
 scheduled  cancelled  cancel
 waiting    cancelled  cancel
 backoff    cancelled  cancel
+scheduled  (none)     purge
+waiting    (none)     purge
+backoff    (none)     purge
 =========  =========  ==========================
 """
 

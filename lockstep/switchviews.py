@@ -1,8 +1,13 @@
-"""What operators did, as plain values with the names that HTTP and the commands show."""
+"""What operators did and see of groups, as plain values with the names that HTTP and the commands show."""
 
+import time
+from collections.abc import Iterable
 from typing import Any
 
+from lockstep.groups import GroupRecord
+from lockstep.records import QueueCounts
 from lockstep.switches import Switched
+from lockstep.views import rfc3339
 
 
 def switched_view(switched: Switched) -> dict[str, Any]:
@@ -14,3 +19,36 @@ def switched_view(switched: Switched) -> dict[str, Any]:
         "changed": switched.changed,
         "cancel_requested": switched.cancel_requested,
     }
+
+
+def group_view(record: GroupRecord) -> dict[str, Any]:
+    """One group: what it is, its head, who holds it, what it waits for."""
+    age = None if record.enqueued_ms is None else max(0.0, time.time() - record.enqueued_ms / 1000)
+    return {
+        "group": record.group,
+        "state": None if record.state is None else record.state.value,
+        "paused": record.paused,
+        "depth": record.depth,
+        "head": record.head,
+        "head_age_seconds": None if age is None else round(age, 3),
+        "holder": record.holder,
+        "fence": record.fence,
+        "lease_expires_at": rfc3339(record.lease_ends_ms),
+        "blocked_until": rfc3339(record.blocked_until_ms),
+        "why": record.why,
+        "limit": record.limit,
+    }
+
+
+def workers_view(counts: Iterable[QueueCounts]) -> list[dict[str, Any]]:
+    """Who claims: each with its queues, and the seconds since it was seen last."""
+    queues: dict[str, list[str]] = {}
+    seen: dict[str, int] = {}
+    for one in counts:
+        for claimer, age_ms in one.claimers.items():
+            queues.setdefault(claimer, []).append(one.queue)
+            seen[claimer] = min(age_ms, seen.get(claimer, age_ms))
+    return [
+        {"name": name, "queues": sorted(queues[name]), "seen_seconds": seen[name] / 1000}
+        for name in sorted(queues)
+    ]

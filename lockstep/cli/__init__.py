@@ -18,6 +18,7 @@ from lockstep.cli import (
     send,
     status,
     switches,
+    tables,
     up,
     web,
     worker,
@@ -39,8 +40,14 @@ app.command("scheduler")(scheduler.scheduler)
 app.add_typer(schedules.app, name="schedules")
 app.command("send")(send.send)
 app.command("status")(status.status)
+app.command("queues")(tables.queues)
+app.command("groups")(tables.groups)
+app.command("workers")(tables.workers)
 app.command("message")(message.message)
 app.command("cancel")(operations.cancel)
+app.command("promote")(operations.promote)
+app.command("retry")(operations.retry)
+app.command("purge")(operations.purge)
 app.command("pause")(switches.pause)
 app.command("resume")(switches.resume)
 app.command("skip")(dead.skip)

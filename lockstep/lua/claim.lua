@@ -60,7 +60,8 @@ local function answer_again(refs)
             local id = head_of(ref)
             local row = fetch_row(id)
             if row then
-                local within = extras_of(packed) and -1 or 0
+                local extras = extras_of(packed)
+                local within = extras and extras.charged and -1 or 0
                 answer[#answer + 1] = describe(ref, string.sub(packed, 1, TOKEN_LENGTH), id, row, within)
             end
         end

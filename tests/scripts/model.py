@@ -89,6 +89,55 @@ class Model:
         self.cancelled.add(self.leased.pop(ref))
         self._pop(ref)
 
+    def take_back(self, id_: str) -> None:
+        """Cancel one that does not run."""
+        self.cancelled.add(id_)
+        self._take_out(id_)
+
+    def promote(self, id_: str) -> None:
+        ref = self.messages[id_].ref
+        if id_ in self.scheduled:
+            self.fall_due(refs=[], ids=[id_])
+        else:
+            self.fall_due(refs=[ref], ids=[])
+
+    def purge(self) -> int:
+        gone = [
+            id_
+            for id_ in self.messages
+            if self.state(id_) in (MessageState.SCHEDULED, MessageState.WAITING, MessageState.BACKOFF)
+        ]
+        for ref in [ref for ref, ids in self.groups.items() if set(ids) <= set(gone)]:
+            del self.groups[ref]
+            self.ready = [one for one in self.ready if one != ref]
+            self.blocked.discard(ref)
+            self.halted.discard(ref)
+        for ids in self.groups.values():
+            ids[:] = [id_ for id_ in ids if id_ not in gone]
+        self.scheduled.clear()
+        for id_ in gone:
+            del self.messages[id_]
+        return len(gone)
+
+    def _take_out(self, id_: str) -> None:
+        if id_ in self.scheduled:
+            self.scheduled.remove(id_)
+            return
+        ref = self.messages[id_].ref
+        group = self.groups[ref]
+        head = group[0] == id_
+        group.remove(id_)
+        if not group:
+            del self.groups[ref]
+        if not head or ref in self.leased or (group and ref in self.halted):
+            return
+        for places in (self.blocked, self.halted):
+            places.discard(ref)
+        if ref in self.ready:
+            self.ready.remove(ref)
+        if group:
+            self.ready.append(ref)
+
     def crash(self, ref: str, *, started: bool) -> None:
         message = self.messages[self.leased[ref]]
         if started or message.crashes < MAX_CRASHES - 1:

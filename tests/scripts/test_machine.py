@@ -36,10 +36,11 @@ class Machine(RuleBasedStateMachine):
         self.model = Model()
         self.held: dict[str, Lease] = {}
         self.ended: list[Lease] = []
+        self.cancelling: set[str] = set()
         self.accepted = 0
         self.last_fence = 0
         self.last_claim: tuple[str, str, Claim] | None = None
-        self.last_settle: tuple[str, Settlement] | None = None
+        self.last_settle: tuple[str, Settlement, list[int]] | None = None
 
     def teardown(self) -> None:
         keys = list(self.shard.redis.scan_iter(self.shard.prefix + "*"))
@@ -99,9 +100,12 @@ class Machine(RuleBasedStateMachine):
         lease = self._end(pick)
         number, delay = self.shard.number(), HOUR if delayed else 0
         one = settlement(lease, verb, delay_ms=delay, reason="why")
-        assert self.shard.settle(one, number=number, keep=KEEP_DONE) == [1]
-        self.last_settle = number, one
-        match verb:
+        instead = lease.ref in self.cancelling and verb not in (Verb.COMPLETE, Verb.CANCEL)
+        answer = [2 if instead else 1]
+        assert self.shard.settle(one, number=number, keep=KEEP_DONE) == answer
+        self.last_settle = number, one, answer
+        self.cancelling.discard(lease.ref)
+        match Verb.CANCEL if instead else verb:
             case Verb.COMPLETE:
                 self.model.complete(lease.ref)
             case Verb.RETRY:
@@ -117,9 +121,9 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def settle_resent(self) -> None:
         assert self.last_settle is not None
-        number, one = self.last_settle
+        number, one, answer = self.last_settle
         before = self.shard.snapshot()
-        assert self.shard.settle(one, number=number, keep=KEEP_DONE) == [1]
+        assert self.shard.settle(one, number=number, keep=KEEP_DONE) == answer
         assert self.shard.changes(before) == {}
 
     @precondition(lambda self: self.ended)
@@ -139,6 +143,11 @@ class Machine(RuleBasedStateMachine):
             assert self.shard.run("start", lease.ref, lease.token) == 1
         self.shard.expire(lease.ref)
         reaped = self.shard.reap(crashes=MAX_CRASHES)
+        if lease.ref in self.cancelling:
+            self.cancelling.remove(lease.ref)
+            self.model.cancel(lease.ref)
+            assert (reaped.retried, reaped.dead, reaped.cancelled) == ([], [], [lease.id])
+            return
         self.model.crash(lease.ref, started=started)
         dead = lease.id in self.model.dead
         assert (reaped.retried, reaped.dead) == (([], [lease.id]) if dead else ([lease.id], []))
@@ -187,6 +196,48 @@ class Machine(RuleBasedStateMachine):
             assert self.shard.reap().due == len(refs) + len(ids)
 
     @precondition(lambda self: self.model.messages)
+    @rule(pick=picks)
+    def cancel(self, pick: int) -> None:
+        id_ = _pick(sorted(self.model.messages), pick)
+        state = self.model.state(id_)
+        before = self.shard.snapshot()
+        assert self.shard.run("cancel", id_) == [state.value.encode(), b"act"]
+        if state in (MessageState.SCHEDULED, MessageState.WAITING, MessageState.BACKOFF):
+            self.model.take_back(id_)
+        elif state is MessageState.RUNNING:
+            self.cancelling.add(self.model.messages[id_].ref)
+        else:
+            assert self.shard.changes(before) == {}
+
+    @precondition(lambda self: self.model.messages)
+    @rule(pick=picks)
+    def promote(self, pick: int) -> None:
+        id_ = _pick(sorted(self.model.messages), pick)
+        state, number = self.model.state(id_), self.shard.number()
+        before = self.shard.snapshot()
+        changes = state in (MessageState.SCHEDULED, MessageState.BACKOFF)
+        for _ in range(2):  # resent
+            reply = self.shard.run("promote", "operator", number, id_, 1)
+            assert reply == [state.value.encode(), b"act", int(changes)]
+        if changes:
+            self.model.promote(id_)
+        else:
+            assert self.shard.changes(before) == {}
+
+    @rule(batch=st.integers(1, 3))
+    def purge(self, batch: int) -> None:
+        purged, again = 0, True
+        while again:
+            again = False
+            state = self.shard.snapshot()
+            refs = {*state.get("leases", {}), *state.get("blocked", {}), *state.get("halted", [])}
+            places = [("scheduled", 0, 10), *(("refs", ref) for ref in sorted(refs))]
+            for place in [("ready", 0, len(state.get("ready", []))), *places]:
+                number = self.shard.run("purge", "", batch, "", *place)[1]
+                purged, again = purged + number, again or number > 0
+        assert purged == self.model.purge()
+
+    @precondition(lambda self: self.model.messages)
     @rule(pick=picks, resumes=st.booleans())
     def switches_group(self, pick: int, resumes: bool) -> None:
         listed = {message.ref for message in self.model.messages.values() if message.ref.startswith("g:")}
@@ -216,6 +267,8 @@ class Machine(RuleBasedStateMachine):
         assert {f"kind:{kind}" for kind in state.get("kinds", {})} == {n for n in state if n[:5] == "kind:"}
         assert sum(map(int, state.get("dead_actors", {}).values())) == len(model.dead)
         assert state.get("cancelled", {}).keys() == model.cancelled
+        told = [lease.token for ref, lease in self.held.items() if ref in self.cancelling]
+        assert sorted(state.get("cancelling", [])) == sorted(told)
         assert state.get("done_order", []) == model.done
         assert state.get("done", {}).keys() == set(model.done)
         assert state.get("messages", {}).keys() == model.messages.keys()

@@ -113,8 +113,7 @@ def test_a_group_that_waits_for_a_limit_goes(shard: Shard) -> None:
 
 def test_only_messages_of_a_group_with_several_at_once(shard: Shard) -> None:
     shard.enqueue(message("1"), message("2", "a"))
-    shard.enqueue(message("3", None, slots=2), message("4"))
-    shard.redis.delete(shard.key("wake"))
+    shard.enqueue(message("3"), message("4"))
     row = {"slots": 2, "group": "G"}
     shard.enqueue(["5", "m:5", "act", b"p", 0, "0", json.dumps(row)])
     assert purge(shard, "refs", "m:4", "m:5", "g:G", group="G") == [1, 3, 0]

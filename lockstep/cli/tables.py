@@ -1,0 +1,95 @@
+"""``lockstep queues``, ``lockstep groups`` and ``lockstep workers``: tables to read."""
+
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.groups import MAX_PAGE
+from lockstep.states import GroupState, MessageState
+from lockstep.store import Store
+from lockstep.switchviews import group_view, workers_view
+from lockstep.views import queue_view
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+
+_COLUMNS = ("state", "depth", "head", "head_age_seconds", "holder", "blocked_until", "why", "limit")
+
+
+def queues(json: AsJson = False) -> None:
+    """Show each queue: its messages by state, whether it is paused, the age of its oldest ready head."""
+    with closing(Store.connect(settings_with_redis())) as store:
+        views = [queue_view(store.counts(name)) for name in store.queues()]
+    if json:
+        print_json({"items": views})
+        return
+    table = Table("queue", *(state.value for state in MessageState), "oldest", "")
+    for view in views:
+        oldest = "" if view["oldest_seconds"] is None else f"{view['oldest_seconds']:.1f} s"
+        numbers = [str(view["messages"][state.value]) for state in MessageState]
+        table.add_row(Text(view["name"]), *numbers, oldest, "paused" if view["paused"] else "")
+    out.print(table)
+
+
+def groups(
+    queue: Annotated[str, typer.Argument(metavar="QUEUE", help="Name of the queue.", show_default=False)],
+    state: Annotated[
+        GroupState | None, typer.Option("--state", help="Only groups in this state.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Groups to show, at most.")] = 100,
+    json: AsJson = False,
+) -> None:
+    """Show the groups of a queue: how deep each is, who holds it, what it waits for."""
+    with closing(Store.connect(settings_with_redis())) as store:
+        views, more = _pages(store, queue, state, limit)
+    if json:
+        print_json({"items": views, "more": more})
+        return
+    table = Table("group", *(name.replace("_", " ") for name in _COLUMNS))
+    for view in views:
+        name = Text(_printable(view["group"] or "(none)"), style="" if view["group"] else "dim")
+        table.add_row(name, *(_cell(view[column]) for column in _COLUMNS))
+    out.print(table)
+    if more:
+        out.print(f"… and others: --limit {limit}", markup=False, highlight=False)
+
+
+def workers(json: AsJson = False) -> None:
+    """Show who claims from which queues, and when each was seen last."""
+    with closing(Store.connect(settings_with_redis())) as store:
+        views = workers_view(store.counts(name) for name in store.queues())
+    if json:
+        print_json({"items": views})
+        return
+    table = Table("worker", "queues", "seen")
+    for view in views:
+        table.add_row(
+            Text(view["name"]), Text(", ".join(view["queues"])), f"{view['seen_seconds']:.1f} s ago"
+        )
+    out.print(table)
+
+
+def _pages(
+    store: Store, queue: str, state: GroupState | None, limit: int
+) -> tuple[list[dict[str, Any]], bool]:
+    views: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        page = store.groups.page(queue, state, cursor=cursor, limit=min(MAX_PAGE, limit - len(views)))
+        views += map(group_view, page.items)
+        cursor = page.next_cursor
+        if cursor is None or len(views) >= limit:
+            return views, cursor is not None
+
+
+def _cell(value: object) -> Text:
+    if value is None:
+        return Text("")
+    return Text(f"{value:.1f}" if isinstance(value, float) else _printable(str(value)))
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
