@@ -133,7 +133,13 @@ def test_actor_that_crashes_its_interpreter_is_dead_and_its_group_goes_on(run):
     verdict = run.verdict()
     assert verdict.outcome is Outcome.VALID, verdict
     assert verdict.evidence == {"crash": 3}
-    assert run.record_of(poison).reason == "worker_lost"
+    record = run.record_of(poison)
+    assert (record.reason, record.death.error, record.death.fingerprint) == (
+        "worker_lost",
+        "worker_lost",
+        None,
+    )
+    assert [kind.example for kind in run.store.dead.summary()] == [poison]
     assert all(run.record_of(one).state == "done" for one in behind)
     starts = [event.at for event in run.events(Kind.START, poison)]
     assert all(later - one < (LEASE + 2.0) * 1e9 for one, later in pairwise(starts))

@@ -42,6 +42,11 @@ def history_of(directory: Path) -> Path:
     return directory / "history"
 
 
+def repair(directory: Path) -> None:
+    """Let the steps of a run go well that were broken."""
+    (directory / "repaired").touch()
+
+
 def make_resource(directory: Path) -> None:
     """Make the fenced resource of a run."""
     with sqlite3.connect(directory / "resource", isolation_level=None) as database:
@@ -62,10 +67,12 @@ def step(
     computes: bool = False,
     charges: str = "",
     holds: float = 0.0,
+    broken: bool = False,
 ) -> None:
     """Work for ``seconds`` and write; fail in the first ``failures`` attempts, or end the interpreter.
 
     Before that, charge the limit ``domain`` for the key ``charges``, and hold it for ``holds`` seconds.
+    One that is ``broken`` fails until the run is repaired.
     """
     if charges:
         limits.charge("domain", charges, rate=DOMAIN_RATE)
@@ -89,7 +96,7 @@ def step(
             if crash:
                 recorder.record(Kind.END, outcome=Ending.CRASHED, **facts)
                 _crash()
-            if attempt <= failures:
+            if attempt <= failures or (broken and not (directory / "repaired").exists()):
                 raise Failed(f"attempt {attempt} of {failures + 1}")
             _write(directory, recorder, facts)
         except Failed:

@@ -175,6 +175,14 @@ def test_a_limit_is_kept_and_its_cursor_goes_on(dead: Client) -> None:
     assert ids_of(dead.get(DEAD)) == []
 
 
+def test_one_that_stopped_half_way_is_begun_anew(dead: Client) -> None:
+    dead.post(f"{DEAD}/redrive", {"filter": {}, "limit": 2, "order": "head"})
+    send(dead, "m6")
+    assert dead.post(f"{DEAD}/redrive", {"filter": {}, "order": "head"}).json()["redriven"] == 3
+    positions = [dead.get(f"/api/v1/messages/m{one}").json()["position"] for one in (1, 2, 3, 4, 6)]
+    assert positions == [0, 1, 2, 3, 4]
+
+
 def test_what_dies_meanwhile_is_left_alone(dead: Client, store: Store) -> None:
     body: dict[str, Any] = {"filter": {}, "limit": 3}
     first = dead.post(f"{DEAD}/redrive", body).json()
