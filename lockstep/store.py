@@ -39,7 +39,7 @@ class Store(Calls):
         self.schedules = Schedules(self)
         self.limits = LimitStore(self)
         self.dead = DeadLetters(self)
-        self.switches = Switches(self)
+        self.switches = Switches(self, self.dead)
         self.purges = Purges(self)
         self.groups = Groups(self)
 

@@ -4,10 +4,11 @@ Each call finds the message by its id, in whichever queue it is, and changes it 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lockstep.calls import Calls
+from lockstep.deadletters import DeadLetters, Order, Redrive
 from lockstep.errors import NotFound, WrongState
 from lockstep.keys import ShardKeys
 from lockstep.states import MessageState
@@ -28,8 +29,9 @@ class Switched:
 class Switches:
     """Cancels, promotes and retries messages."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, dead: DeadLetters) -> None:
         self._calls = calls
+        self._dead = dead
 
     def cancel(self, message_id: str) -> Switched:
         """Take a message back: at once unless it runs; then its actor is asked to end, and soon interrupted.
@@ -65,23 +67,27 @@ class Switches:
         """
         return self._promote(message_id, "promote", (MessageState.SCHEDULED, MessageState.BACKOFF))
 
-    def retry(self, message_id: str) -> Switched:
-        """Try a message again now whose back-off lasts.
+    def retry(self, message_id: str, order: Order = "tail") -> Switched:
+        """Try a message again now: one whose back-off lasts at its place, a dead letter at an end of its group.
 
         Raises:
           NotFound: no queue knows the id.
-          WrongState: it never failed, runs, or has ended.
+          WrongState: it is scheduled, runs, is done or cancelled: send that again.
         """
-        return self._promote(message_id, "retry", (MessageState.BACKOFF,))
+        switched = self._promote(message_id, "retry", (MessageState.BACKOFF, MessageState.DEAD))
+        if switched.state is not MessageState.DEAD:
+            return switched
+        # If the process dies here, it is still dead; if somebody else redrove it since, nothing is left to do.
+        changed = self._dead.redrive([message_id], Redrive(order=order)).changed > 0
+        return replace(switched, state=MessageState.WAITING, changed=changed)
 
     def _promote(self, message_id: str, asked: str, accepted: tuple[MessageState, ...]) -> Switched:
         arguments = [int(MessageState.SCHEDULED in accepted)]
         queue, state, actor, rest = self._run("promote", message_id, arguments, session=True)
         if state not in (*accepted, MessageState.WAITING):
             raise WrongState(message_id, state, asked)
-        return Switched(
-            id=message_id, queue=queue, actor=actor, state=MessageState.WAITING, changed=rest == [1]
-        )
+        now = state if state is MessageState.DEAD else MessageState.WAITING
+        return Switched(id=message_id, queue=queue, actor=actor, state=now, changed=rest == [1])
 
     def _run(
         self, script: str, message_id: str, arguments: Sequence[Any] = (), *, session: bool = False

@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from lockstep import logs
 from lockstep.checks import check_group
+from lockstep.deadletters import Order
+from lockstep.errors import InvalidMessage
 from lockstep.store import Store
 from lockstep.switches import Switched, Switches
 from lockstep.switchviews import switched_view
@@ -32,8 +34,12 @@ async def promote(request: Request) -> Response:
 
 
 async def retry(request: Request) -> Response:
-    """Try a message again now."""
-    return await _change(request, Switches.retry)
+    """Try a message again now; a dead letter goes to an end of its group."""
+    order = request.query_params.get("order", "tail")
+    if order not in ("tail", "head"):
+        raise InvalidMessage("/order", "expected tail or head")
+    end: Order = "head" if order == "head" else "tail"
+    return await _change(request, lambda switches, id_: switches.retry(id_, end))
 
 
 async def purge(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,6 +14,14 @@ from lockstep.states import MessageState
 from lockstep.store import Store
 from lockstep.switches import Switched, Switches
 from lockstep.switchviews import switched_view
+
+
+class End(StrEnum):
+    """Ends of a group."""
+
+    TAIL = "tail"
+    HEAD = "head"
+
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the message.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a sentence.")]
@@ -31,9 +40,15 @@ def promote(message_id: Id, json: AsJson = False) -> None:
     _change(message_id, Switches.promote, json=json)
 
 
-def retry(message_id: Id, json: AsJson = False) -> None:
-    """Try a message again now that failed."""
-    _change(message_id, Switches.retry, json=json)
+def retry(
+    message_id: Id,
+    order: Annotated[
+        End, typer.Option("--order", help="Of a dead letter: to which end of its group.")
+    ] = End.TAIL,
+    json: AsJson = False,
+) -> None:
+    """Try a message again now that failed; a dead letter is redriven."""
+    _change(message_id, lambda switches, id_: switches.retry(id_, order.value), json=json)
 
 
 def purge(
