@@ -29,13 +29,13 @@ dead_order     zset    the same ids -> their sequences: their original order
 dead_actors    hash    actor -> number of its dead letters
 kinds          hash    kind of dead letters -> what they have in common (``lua/includes/dead.lua``)
 kind:KIND      zset    id of each dead letter of a kind -> ms when it died
-result:ID      string  what an actor returned, until its time to live ends
+result:ID      string  what an actor returned; expires
 wake           list    at most a few tokens that wake idle consumers
 cancelled      zset    id of a message that was taken back -> ms when it was
 cancelling     set     tokens of leases whose messages are to be cancelled
 claimers       zset    consumer -> ms when it last reaped; who must be waited for after a restart
 stats          hash    counters and histogram buckets
-session:NAME   string  the last call of a session and its answer, for ten minutes
+session:NAME   string  the last call of a session and its answer; expires after ten minutes
 =============  ======  ==================================================================
 
 What belongs to no shard stands under the namespace alone, in braces:
