@@ -1,14 +1,19 @@
-"""Cron expressions: which minutes are the ticks of a schedule, in UTC, as ``cronsim`` reads them.
+"""Cron expressions: which minutes are the ticks of a schedule, as ``cronsim`` reads them.
 
 Actors declare theirs with ``periodiq.cron``, whose own reading has defects: a Sunday that is written as 0 never comes,
 some steps are passed over. So its reading is brought into one form here and compared with that of ``cronsim``: where
 the two mean the same, ``cronsim`` decides from then on; where they do not, the expression is refused.
+
+An expression is in UTC, or in the zone that stands before it: ``TZ=Europe/Berlin 0 6 * * 1-5``.
 """
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, tzinfo
+from itertools import takewhile
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
@@ -22,6 +27,7 @@ _NAMED: Final = {
     "@hourly": "0 * * * *",
 }
 _FIELDS: Final = ("minute", "hour", "day of month", "month", "day of week")
+_ZONE: Final = "TZ="
 _SOME_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -44,8 +50,12 @@ class _Reading:
     days: _Days
 
 
-def normalised(spec: Any) -> str:
+def normalised(spec: Any, zone: str | None = None) -> str:
     """The expression of a ``periodiq.cron`` in five fields, once both libraries agree about what it means.
+
+    Args:
+      spec: the ``periodiq.cron``.
+      zone: name of its time zone; None: UTC.
 
     Raises:
       ValueError: it could never be right: it says what is wrong with the expression.
@@ -62,24 +72,38 @@ def normalised(spec: Any) -> str:
     differing = _difference(_read_periodiq(spec), _read_cron(cron))
     if differing:
         raise ValueError(f"{text!r}: cron and periodiq read its {differing} differently; list what you mean")
-    return text
+    return text if zone is None else f"{_ZONE}{_check_zone(zone)} {text}"
 
 
 def next_tick(expression: str, after_ms: int) -> int:
     """The first tick after a time; both in milliseconds since 1970."""
-    return _ms(next(CronSim(expression, _datetime(after_ms))))
+    return next(_ticks(expression, after_ms))
 
 
 def ticks_between(expression: str, after_ms: int, until_ms: int, most: int) -> list[int]:
     """The ticks after one time and up to another, in order; the last ``most`` of them when there are more."""
-    found: list[int] = []
-    # Backwards, so that it takes no longer after a year than after a minute.
-    for tick in CronSim(expression, _datetime(until_ms) + timedelta(seconds=1), reverse=True):
-        ms = _ms(tick)
-        if ms <= after_ms or len(found) == most:
-            break
-        found.append(ms)
-    return found[::-1]
+    return list(deque(takewhile(lambda tick: tick <= until_ms, _ticks(expression, after_ms)), maxlen=most))
+
+
+def _ticks(expression: str, after_ms: int) -> Iterator[int]:
+    zone: tzinfo = UTC
+    if expression.startswith(_ZONE):
+        name, _, expression = expression.removeprefix(_ZONE).partition(" ")
+        zone = ZoneInfo(name)
+    last_ms = after_ms
+    for tick in CronSim(expression, datetime.fromtimestamp(after_ms // 1000, zone)):
+        ms = int(tick.timestamp()) * 1000
+        # When clocks are set forward, two ticks may fall together; when they are set back, one may lie before.
+        if ms > last_ms:
+            yield ms
+            last_ms = ms
+
+
+def _check_zone(zone: object) -> str:
+    try:
+        return ZoneInfo(str(zone)).key
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"no time zone {zone!r}") from None
 
 
 def _text(spec: Any) -> str:
@@ -120,11 +144,3 @@ def _difference(one: _Reading, other: _Reading) -> str:
     """The first field that two readings do not share; empty: none."""
     names = {"minutes": "minute", "hours": "hour", "months": "month", "days": "days"}
     return next((name for part, name in names.items() if getattr(one, part) != getattr(other, part)), "")
-
-
-def _datetime(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms // 1000, UTC)
-
-
-def _ms(moment: datetime) -> int:
-    return int(moment.timestamp()) * 1000

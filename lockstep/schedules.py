@@ -47,7 +47,7 @@ class Schedule:
     """What a periodic actor declares."""
 
     actor: str
-    expression: str  #: cron, five fields, in UTC
+    expression: str  #: see ``lockstep.cron``
     catch_up: CatchUp
 
 

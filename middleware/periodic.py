@@ -16,18 +16,18 @@ class Periodic(periodiq.PeriodiqMiddleware):  # type: ignore[misc]
     Both ``lockstep scheduler`` and periodiq's own command find its tick in the same minute afterwards.
     """
 
-    actor_options = {"periodic", "catch_up"}  # noqa: RUF012  (as Dramatiq declares it)
+    actor_options = {"periodic", "catch_up", "time_zone"}  # noqa: RUF012  (as Dramatiq declares it)
 
     def before_declare_actor(self, broker: Any, actor: Any) -> None:
         """Raises InvalidOption for a schedule that could never be kept as it is written."""
         options = actor.options
         if options.get("periodic") is None:
-            if "catch_up" in options:
-                raise InvalidOption(f"{actor.actor_name}: catch_up: only a periodic actor has a policy")
+            for name in sorted({"catch_up", "time_zone"} & options.keys()):
+                raise InvalidOption(f"{actor.actor_name}: {name}: only for a periodic actor")
             options.pop("periodic", None)  # as if it were not there, for periodiq
             return
         try:
-            options["periodic"] = GuardedSpec.of(options["periodic"])
+            options["periodic"] = GuardedSpec.of(options["periodic"], options.get("time_zone"))
         except ValueError as error:
             raise InvalidOption(f"{actor.actor_name}: periodic: {error}") from None
         try:
@@ -53,10 +53,10 @@ class Periodic(periodiq.PeriodiqMiddleware):  # type: ignore[misc]
 
 
 class GuardedSpec(periodiq.CronSpec):  # type: ignore[misc]
-    """What periodiq asks a schedule, answered by ``cronsim``, in UTC."""
+    """What periodiq asks a schedule, answered by ``cronsim``."""
 
     @classmethod
-    def of(cls, spec: object) -> "GuardedSpec":
+    def of(cls, spec: object, zone: str | None = None) -> "GuardedSpec":
         """The guarded form of what an actor declares: a ``periodiq.cron(…)``, or the text of one.
 
         Raises:
@@ -69,7 +69,7 @@ class GuardedSpec(periodiq.CronSpec):  # type: ignore[misc]
                 raise ValueError(f"periodiq cannot read {spec!r}: {error}") from None
         if not isinstance(spec, periodiq.CronSpec):
             raise ValueError(f"expected periodiq.cron(…), got: {spec!r}")
-        return cls(cron.normalised(spec), spec)
+        return cls(cron.normalised(spec, zone), spec)
 
     def __init__(self, expression: str, spec: Any) -> None:
         super().__init__(spec.minute, spec.hour, spec.dom, spec.month, spec.dow, parsed_from=expression)

@@ -52,7 +52,7 @@ def run(
 
 
 def _schedules(items: list[dict[str, Any]]) -> Table:
-    table = Table("actor", "expression (UTC)", "catch up", "last tick", "last fired", "next", "scheduler")
+    table = Table("actor", "expression", "catch up", "last tick", "last fired", "next", "scheduler")
     for item in items:
         table.add_row(
             Text(item["name"]),

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import periodiq
 import pytest
@@ -179,3 +180,68 @@ def test_what_periodiq_reads_rightly_stays_as_it_is(text: str, minutes: int) -> 
     now = periodiq.pendulum.instance(MONDAY + timedelta(minutes=minutes))
     if now.isoweekday() != 7:
         assert own.validate(now) == guarded.validate(now)
+
+
+def local(text: str, zone: str, since: str, count: int) -> list[str]:
+    """Ticks in a zone, as its clocks show them."""
+    expression, after, found = (
+        GuardedSpec.of(text, zone).expression,
+        ms(datetime.fromisoformat(since)) - 1,
+        [],
+    )
+    for _ in range(count):
+        after = cron.next_tick(expression, after)
+        found.append(datetime.fromtimestamp(after / 1000, ZoneInfo(zone)).isoformat()[5:])
+    assert (
+        cron.ticks_between(expression, ms(datetime.fromisoformat(since)) - 1, after, count + 5)[-1] == after
+    )
+    return found
+
+
+def test_a_time_zone_keeps_its_hours_over_the_year() -> None:
+    assert GuardedSpec.of("0 6 * * *", "Europe/Berlin").expression == "TZ=Europe/Berlin 0 6 * * *"
+    assert local("0 6 * * *", "Europe/Berlin", "2026-03-28T00:00Z", 2) == [
+        "03-28T06:00:00+01:00",
+        "03-29T06:00:00+02:00",
+    ]
+
+
+def test_clocks_set_forward() -> None:
+    """02:00 to 03:00 does not exist: what falls into it comes right after, once."""
+    assert local("0,30 2 * * *", "Europe/Berlin", "2026-03-29T00:00Z", 2) == [
+        "03-29T03:00:00+02:00",
+        "03-30T02:00:00+02:00",
+    ]
+
+
+def test_clocks_set_back() -> None:
+    """02:00 to 03:00 comes twice: a fixed hour once, every hour both times."""
+    assert local("30 2 * * *", "Europe/Berlin", "2026-10-25T00:00Z", 2) == [
+        "10-25T02:30:00+02:00",
+        "10-26T02:30:00+01:00",
+    ]
+    assert local("30 2 * * *", "Europe/Berlin", "2026-10-25T01:10Z", 1) == ["10-26T02:30:00+01:00"]
+    assert local("30 * * * *", "Europe/Berlin", "2026-10-25T00:00Z", 3) == [
+        "10-25T02:30:00+02:00",
+        "10-25T02:30:00+01:00",
+        "10-25T03:30:00+01:00",
+    ]
+
+
+@given(
+    EXPRESSIONS,
+    MOMENTS,
+    st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]),
+)
+def test_ticks_of_a_zone_only_rise_and_are_the_same_whoever_asks(
+    text: str, after: datetime, zone: str
+) -> None:
+    try:
+        expression = GuardedSpec.of(text, zone).expression
+    except ValueError:
+        return
+    one = cron.next_tick(expression, ms(after))
+    two = cron.next_tick(expression, one)
+    assert ms(after) < one < two
+    assert cron.next_tick(expression, one - 1) == one
+    assert cron.ticks_between(expression, ms(after), two, 5) == [one, two]

@@ -1,5 +1,6 @@
 """One scheduler turn by turn, in this process: deaths between two steps, refusals, many ticks."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 
 from lockstep.broker import LockstepBroker
 from lockstep.errors import InvalidMessage, InvalidOption, LockstepError, RedisUnavailable
-from lockstep.scheduler import CATCH_UP_LIMIT, Scheduler, decide, declared
+from lockstep.scheduler import CATCH_UP_LIMIT, Scheduler, SchedulerThread, decide, declared
 from lockstep.schedules import CatchUp, tick_id
 from lockstep.settings import Settings
 from lockstep.states import MessageState
@@ -240,7 +241,12 @@ def test_the_tick_of_a_message_is_in_its_options(declare: Any, broker: Any, tick
         ({"periodic": "5/15 * * * *"}, "work: periodic: '5/15 \\* \\* \\* \\*': cron and periodiq"),
         ({"periodic": 5}, "work: periodic: expected periodiq.cron"),
         ({"periodic": periodiq.cron("* * * * *"), "catch_up": "some"}, "work: catch_up: expected skip, last"),
-        ({"catch_up": "last"}, "work: catch_up: only a periodic actor"),
+        ({"catch_up": "last"}, "work: catch_up: only for a periodic actor"),
+        ({"time_zone": "Europe/Berlin"}, "work: time_zone: only for a periodic actor"),
+        ({"periodic": "* * * * *", "time_zone": "Mars/Base"}, "work: periodic: no time zone 'Mars/Base'"),
+        ({"periodic": "* * * * *", "time_zone": "../etc"}, "work: periodic: no time zone"),
+        ({"periodic": "* * * * *", "time_zone": ""}, "work: periodic: no time zone"),
+        ({"periodic": "* * * * *", "time_zone": 5}, "work: periodic: no time zone"),
         ({"periodic": "* * * * *", "actor_name": "x" * 102}, "its name has more than 101 characters"),
     ],
 )
@@ -273,3 +279,14 @@ def test_periodiqs_own_scheduler_sends_one_message_a_tick(
         periodiq.Scheduler(list(one.actors.values())).send_actors(list(one.actors.values()), now)
     assert (ticks.sent(), ticks.duplicates()) == (1, 1)
     assert broker.store.message(tick_id("tick.one", int(now.timestamp()) // 60 * MINUTE))
+
+
+def test_a_defect_ends_the_thread_and_is_told(declare: Any, monkeypatch: Any) -> None:
+    one, _, _ = declare()
+    monkeypatch.setattr(one, "run_once", dies)
+    told = threading.Event()
+    thread = SchedulerThread(one, told.set)
+    thread.start()
+    assert told.wait(5)
+    thread.join(5)
+    assert thread.broken

@@ -1,6 +1,6 @@
 -- A schedule: one packed array under the name of its actor, in the hash KEYS[1].
 --
---  1 expression  cron, five fields
+--  1 expression  cron, five fields, perhaps with a time zone before them
 --  2 catch_up    its policy: skip, last or all
 --  3 mark        ms: every tick up to here is decided, fired or skipped
 --  4 seen        ms when a scheduler last declared it
