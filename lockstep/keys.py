@@ -44,8 +44,9 @@ What belongs to no shard stands under the namespace alone, in braces:
 key            type    what is in it
 =============  ======  ==================================================================
 queues         set     every queue that ever accepted a message or had a worker
-schedules      hash    periodic actor -> its schedule (``lua/includes/schedule.lua``)
-schedulers     zset    scheduler -> ms when it was last heard of
+schedules      hash    periodic actor -> its schedule (``lua/includes/schedule.lua``); expires 35 days after the
+                       last scheduler
+schedulers     zset    scheduler -> ms when it was last heard of; expires with the last
 limits         hash    the limits (``lua/includes/limits.lua``)
 limits:log:I   list    ms of the last starts that an instance of a limit counts; expires
 limits:hold:I  string  there while a limit is held; expires

@@ -107,7 +107,7 @@ def test_one_that_stood_still_for_longer_than_its_claim_sends_nothing(
 def test_redis_goes_away_in_the_middle(declare: Any, broker: Any, ticks: Ticks, monkeypatch: Any) -> None:
     one, _, last = declare()
     with monkeypatch.context() as patch:
-        patch.setattr(broker.store, "enqueue", lambda *_: (_ for _ in ()).throw(RedisUnavailable("away")))
+        patch.setattr(broker, "enqueue_many", lambda *_: (_ for _ in ()).throw(RedisUnavailable("away")))
         with pytest.raises(RedisUnavailable):
             one.run_once()
     one.run_once()  # it has the claim already
@@ -128,7 +128,7 @@ def off(broker: Any, monkeypatch: Any) -> Any:
     @contextmanager
     def refusing() -> Iterator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(broker.store, "enqueue", lambda *_: (_ for _ in ()).throw(Off()))
+            patch.setattr(broker, "enqueue_many", lambda *_: (_ for _ in ()).throw(Off()))
             yield
 
     return refusing
