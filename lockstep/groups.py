@@ -3,7 +3,6 @@
 A page is a look at a moment: a group that changes its state while somebody turns pages may be seen twice or not at all.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -130,6 +129,21 @@ class Groups:
             at = self._skip(at, state, len(shards))
         return GroupPage(items, None if at is None else str(at))
 
+    def stuck(self, queue_name: str, most: int) -> list[GroupRecord]:
+        """Some groups whose messages wait for an operator: paused, behind a dead letter, of an actor that is paused."""
+        found: list[GroupRecord] = []
+        for shard in self._calls.shards(queue_name):
+            dead = self._calls.command(
+                "ZRANGEBYSCORE", shard.prefix + "blocked", "+inf", "+inf", "LIMIT", 0, MAX_PAGE
+            )
+            halted = self._calls.command("SRANDMEMBER", shard.prefix + "halted", MAX_PAGE)
+            _, limited = self._calls.command("HSCAN", shard.prefix + "limited", 0, "COUNT", MAX_PAGE)
+            for record in self._describe(shard, [*dead, *halted, *limited[: 2 * MAX_PAGE : 2]]):
+                behind = record.why == "dead_letter" and record.depth > 1
+                if behind or record.why in ("paused", "actor_paused"):
+                    found.append(record)
+        return found[:most]
+
     def _skip(self, at: _Cursor, state: GroupState | None, shards: int) -> _Cursor | None:
         """The first place from ``at`` on that holds groups of the state."""
         while at.shard < shards:
@@ -157,10 +171,6 @@ class Groups:
 
     def _describe(self, shard: ShardKeys, refs: list[bytes]) -> list[GroupRecord]:
         return [_record(shard.queue, reply) for reply in self._calls.run("group", shard, refs)]
-
-    def in_state(self, queue_name: str, state: GroupState, most: int) -> Iterator[GroupRecord]:
-        """Some groups that are in a state, ``most`` at most."""
-        yield from self.page(queue_name, state, limit=most).items
 
 
 def _record(queue: str, reply: list[Any]) -> GroupRecord:

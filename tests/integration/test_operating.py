@@ -1,9 +1,15 @@
 """Promote, retry, purge and the groups of a queue, through the store; the examples of the manual."""
 
 import dataclasses
+import os
+import re
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dramatiq
@@ -222,3 +228,42 @@ def test_an_unknown_queue(store: Store) -> None:
         store.groups.show("nosuch", "g")
     with pytest.raises(NotFound):
         list(store.purges.purge("nosuch"))
+
+
+def test_the_example_of_the_manual(broker: LockstepBroker) -> None:
+    @dramatiq.actor(queue_name="messages", group="shop:c1")
+    def deliver() -> None:
+        pass
+
+    for number in (16, 17):
+        deliver.send_with_options(message_id=f"order-{number}")
+    deliver.send_with_options(message_id="order-18", delay=HOUR)
+    page = Path("docs/operating.md").read_text()
+    code = re.findall(r"^```python\n(.*?)```", page, re.DOTALL | re.MULTILINE)[0]
+    (shown,) = re.findall(r"^```\n(cancelled: .*?)```", page, re.DOTALL | re.MULTILINE)
+    settings = broker.settings
+    assert settings.redis_url is not None
+    environment = {"REDIS_URL": settings.redis_url, "QUEUE_NAMESPACE": settings.queue_namespace}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.stdout, result.stderr) == (shown, "")
+
+
+def test_the_actor_of_the_manual_ends_early(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    page = Path("docs/operating.md").read_text()
+    (code,) = [
+        textwrap.dedent(found)
+        for found in re.findall(r"^  ```python\n(.*?)^  ```", page, re.DOTALL | re.MULTILINE)
+    ]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    sent = names["export"].send(customer="c1")
+    start()
+    wait_for("it runs", lambda: broker.store.message(sent.message_id).state is MessageState.RUNNING)
+    broker.store.switches.cancel(sent.message_id)
+    assert ended(sent.message_id).state is MessageState.CANCELLED

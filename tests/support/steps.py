@@ -14,6 +14,7 @@ from dramatiq.middleware import CurrentMessage, Middleware
 from dramatiq.threading import Interrupt
 
 from lockstep import limits
+from lockstep.errors import Cancelled
 from tests.history.events import Ending, Kind, Write
 from tests.history.recorder import Recorder
 
@@ -68,11 +69,12 @@ def step(
     charges: str = "",
     holds: float = 0.0,
     broken: bool = False,
+    heeds: bool = False,
 ) -> None:
     """Work for ``seconds`` and write; fail in the first ``failures`` attempts, or end the interpreter.
 
     Before that, charge the limit ``domain`` for the key ``charges``, and hold it for ``holds`` seconds.
-    One that is ``broken`` fails until the run is repaired.
+    One that is ``broken`` fails until the run is repaired; one that ``heeds`` ends when it is asked to.
     """
     if charges:
         limits.charge("domain", charges, rate=DOMAIN_RATE)
@@ -92,7 +94,7 @@ def step(
     with Recorder(history_of(directory)) as recorder:
         recorder.record(Kind.START, **facts)
         try:
-            _compute(seconds) if computes else _work(seconds)
+            _compute(seconds) if computes else _work(seconds, message if heeds else None)
             if crash:
                 recorder.record(Kind.END, outcome=Ending.CRASHED, **facts)
                 _crash()
@@ -108,10 +110,12 @@ def step(
         recorder.record(Kind.END, outcome=Ending.DONE, **facts)
 
 
-def _work(seconds: float) -> None:
+def _work(seconds: float, asked: Any = None) -> None:
     # Slices, not a deadline: a process that stood still has the rest of its work before it.
     for _ in range(round(seconds / _SLICE)):
         time.sleep(_SLICE)  # an interrupt arrives between two of these
+        if asked is not None and asked.cancel_requested:
+            raise Cancelled
 
 
 def _compute(seconds: float) -> None:
