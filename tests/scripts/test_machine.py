@@ -152,6 +152,18 @@ class Machine(RuleBasedStateMachine):
         dead = lease.id in self.model.dead
         assert (reaped.retried, reaped.dead) == (([], [lease.id]) if dead else ([lease.id], []))
 
+    @precondition(lambda self: self.model.ready and not self.model.all_paused)
+    @rule(wanted=st.integers(1, 3), heads=st.integers(1, 2))
+    def heads_die(self, wanted: int, heads: int) -> None:
+        for _ in range(heads):
+            before = set(self.held)
+            self.claim(wanted)
+            for ref in sorted(set(self.held) - before):
+                lease = self.held.pop(ref)
+                self.ended.append(lease)
+                assert self.shard.settle(settlement(lease, Verb.DEAD_LETTER, reason="why")) == [1]
+                self.model.bury(ref)
+
     @precondition(lambda self: self.model.dead)
     @rule(picked=st.lists(picks, min_size=1, max_size=4), to_head=st.booleans(), named=st.booleans())
     def redrive(self, picked: list[int], to_head: bool, named: bool) -> None:
