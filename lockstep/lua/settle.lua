@@ -97,7 +97,7 @@ local settle = {
             remember_attempt(row, read_lease(packed), 'released', '')
             set_extra(row, 'begun', true)
             write_row(id, row)
-        elseif tonumber(ARGV[at]) > 0 then
+        elseif tonumber(ARGV[at]) > 0 and not extra_of(row, 'begun') then -- refused inside its actor
             set_extra(row, 'begun', true)
             write_row(id, row)
         end
