@@ -115,6 +115,9 @@ class Settings:
     retention_dead_age: float = _setting(
         0.0, parsing.seconds(0, 10 * 366 * 86400), "seconds a dead letter is kept; 0: until an operator acts"
     )
+    search_index: bool = _setting(
+        False, parsing.boolean, "index the words of messages that are sent, so that they can be searched"
+    )
 
     schedule_heartbeat: bool = _setting(
         False,

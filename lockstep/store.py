@@ -17,6 +17,7 @@ from lockstep.groups import Groups
 from lockstep.keys import ShardKeys, shard_of
 from lockstep.limitstore import LimitStore
 from lockstep.link import Call, Link
+from lockstep.listing import Listing
 from lockstep.purging import Purges
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
 from lockstep.schedules import Schedules
@@ -42,6 +43,7 @@ class Store(Calls):
         self.switches = Switches(self, self.dead)
         self.purges = Purges(self)
         self.groups = Groups(self)
+        self.listing = Listing(self)
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":

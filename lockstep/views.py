@@ -7,6 +7,7 @@ from typing import Any
 
 from lockstep import cron, metrics
 from lockstep.limitstore import Limit
+from lockstep.listing import Listed
 from lockstep.records import Attempt, Death, MessageRecord, QueueCounts
 from lockstep.schedules import ScheduleList
 
@@ -30,6 +31,23 @@ def message_view(record: MessageRecord) -> dict[str, Any]:
         "attempts": [_attempt_view(attempt) for attempt in record.attempts],
         "result": _decoded(record.result) if record.result is not None else None,
         **_payload_view(record.payload),
+    }
+
+
+def listed_view(listed: Listed) -> dict[str, Any]:
+    """One message of a list."""
+    return {
+        "id": listed.id,
+        "state": listed.state.value,
+        "actor": listed.actor,
+        "queue": listed.queue,
+        "group": listed.group,
+        "sequence": listed.sequence,
+        "enqueued_at": rfc3339(listed.enqueued_ms),
+        "due_at": rfc3339(listed.due_ms),
+        "failures": listed.failures,
+        "crashes": listed.crashes,
+        "error": listed.error,
     }
 
 

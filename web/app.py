@@ -64,6 +64,7 @@ class Endpoint:
 ENDPOINTS: Final = (
     Endpoint("POST", "/api/v1/messages", messages.create, "enqueue"),
     Endpoint("POST", "/api/v1/messages/batch", messages.create_batch, "enqueue"),
+    Endpoint("GET", "/api/v1/messages", messages.index, "read"),
     Endpoint("GET", MESSAGE, messages.show, "read"),
     Endpoint("POST", f"{MESSAGE}/cancel", operations.cancel, "operate"),
     Endpoint("POST", f"{MESSAGE}/promote", operations.promote, "operate"),

@@ -12,7 +12,7 @@ from lockstep.deadviews import changed_view, kind_view, page_view
 from lockstep.errors import InvalidMessage
 from web.body import parse_json, read_body
 from web.context import ANSWER_SECONDS, Context
-from web.views import Json
+from web.views import Json, parameters
 
 _log = logs.get_logger("lockstep.web")
 
@@ -26,7 +26,7 @@ _SHARE: Final = 0.4
 async def index(request: Request) -> Response:
     """A page of dead letters, the newest first."""
     context = Context.of(request)
-    wanted, cursor, limit = parse_page(_parameters(request))
+    wanted, cursor, limit = parse_page(parameters(request))
     dead = context.broker.store.dead
     return Json(page_view(await context.threads.run(lambda: dead.page(wanted, cursor=cursor, limit=limit))))
 
@@ -34,11 +34,11 @@ async def index(request: Request) -> Response:
 async def summary(request: Request) -> Response:
     """How many there are of each kind."""
     context = Context.of(request)
-    parameters = _parameters(request)
-    for name in parameters:
+    given = parameters(request)
+    for name in given:
         if name != "queue":
             raise InvalidMessage(f"/{name}", "no such parameter; there is: queue")
-    kinds = await context.threads.run(lambda: context.broker.store.dead.summary(parameters.get("queue")))
+    kinds = await context.threads.run(lambda: context.broker.store.dead.summary(given.get("queue")))
     return Json({"items": [kind_view(one) for one in kinds]})
 
 
@@ -86,13 +86,3 @@ async def skip(request: Request) -> Response:
 
 def _seconds(context: Context) -> float:
     return _SHARE * min(ANSWER_SECONDS, context.settings.redis_timeout)
-
-
-def _parameters(request: Request) -> dict[str, str]:
-    """The parameters of the query, each given once."""
-    found: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in found:
-            raise InvalidMessage(f"/{name}", "given twice")
-        found[name] = value
-    return found

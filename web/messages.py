@@ -9,14 +9,15 @@ from starlette.responses import Response
 from lockstep.broker import LockstepBroker
 from lockstep.checks import MAX_BATCH, kind, member
 from lockstep.errors import InvalidMessage
+from lockstep.listrequests import parse_list
 from lockstep.records import Accepted
 from lockstep.requests import parse_request
-from lockstep.views import message_view
+from lockstep.views import listed_view, message_view
 from web.body import parse_json, read_body
 from web.context import Context
 from web.paths import message_path
 from web.problems import Problem
-from web.views import Json
+from web.views import Json, parameters
 
 #: The body of a batch may be this many times MAX_PAYLOAD_BYTES.
 BATCH_FACTOR: Final = 16
@@ -43,6 +44,15 @@ async def create_batch(request: Request) -> Response:
     duplicates = sum(one.duplicate for one in accepted)
     ids = [one.id for one in accepted]
     return Json({"accepted": len(ids) - duplicates, "duplicates": duplicates, "ids": ids}, 202)
+
+
+async def index(request: Request) -> Response:
+    """A page of the messages that match."""
+    context = Context.of(request)
+    wanted, cursor, limit = parse_list(parameters(request))
+    listing = context.broker.store.listing
+    page = await context.threads.run(lambda: listing.page(wanted, cursor=cursor, limit=limit))
+    return Json({"items": [listed_view(one) for one in page.items], "next_cursor": page.next_cursor})
 
 
 async def show(request: Request) -> Response:

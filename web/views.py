@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 
+from lockstep.errors import InvalidMessage
 from lockstep.records import QueueCounts
 from lockstep.states import MessageState
 
@@ -17,6 +19,20 @@ class Json(Response):
     def render(self, content: object) -> bytes:
         """Encode ``content``."""
         return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def parameters(request: Request) -> dict[str, str]:
+    """The parameters of the query, each given once.
+
+    Raises:
+      InvalidMessage: one is given twice.
+    """
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in found:
+            raise InvalidMessage(f"/{name}", "given twice")
+        found[name] = value
+    return found
 
 
 def status_view(counts: list[QueueCounts]) -> dict[str, Any]:

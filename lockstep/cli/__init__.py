@@ -12,6 +12,7 @@ from lockstep.cli import (
     dead,
     limits,
     message,
+    messages,
     operations,
     scheduler,
     schedules,
@@ -44,6 +45,7 @@ app.command("queues")(tables.queues)
 app.command("groups")(tables.groups)
 app.command("workers")(tables.workers)
 app.command("message")(message.message)
+app.command("messages")(messages.messages)
 app.command("cancel")(operations.cancel)
 app.command("promote")(operations.promote)
 app.command("retry")(operations.retry)
