@@ -51,6 +51,13 @@ def declared(broker: dramatiq.Broker) -> list[Schedule]:
     return found
 
 
+def _passes(error: Exception) -> bool:
+    """Whether messages are refused for a while only, and nothing was written."""
+    if isinstance(error, RedisUnavailable) or not isinstance(error, LockstepError):
+        return False
+    return http_status(error) in _PASSING
+
+
 def decide(catch_up: CatchUp, due: Sequence[int], now_ms: int) -> list[int]:
     """Which of the ticks that are due to fire.
 
@@ -114,12 +121,15 @@ class Scheduler:
         except RedisUnavailable:
             raise
         except (LockstepError, MiddlewareError) as error:
-            if isinstance(error, LockstepError) and http_status(error) in _PASSING:
+            if _passes(error):
                 self._wait(schedule, due, error)
                 return False
             fired, accepted, why = [], [], str(error)
         if accepted is None:
             return False
+        if len(accepted) < len(fired):  # the others stay due
+            fired = fired[: len(accepted)]
+            due = [tick for tick in due if tick <= fired[-1]]
         # The process dies here: the same ids are sent again, and are known.
         message_id = accepted[-1].id if accepted else ""
         fired_ms = fired[-1] if fired else None
@@ -128,11 +138,17 @@ class Scheduler:
         return True
 
     def _send(self, schedule: Schedule, ticks: Sequence[int], claimed_at: float) -> list[Accepted] | None:
-        """Enqueue the messages of ticks; None: the claim may have ended, so that another may have sent them."""
+        """Enqueue the messages of ticks, or of the first; None: the claim may have ended, so another may have."""
         messages = [self._message(schedule, tick) for tick in ticks]
         if (time.monotonic() - claimed_at) * 1000 > self._claim_ms:
             return None  # this process stood still
-        return self._broker.enqueue_many(messages) if messages else []
+        try:
+            return self._broker.enqueue_many(messages) if messages else []
+        except LockstepError as error:
+            if len(messages) == 1 or not _passes(error):
+                raise
+            # A queue that is nearly full has no room for all of them at once, and may never have.
+            return self._broker.enqueue_many(messages[:1])
 
     def _message(self, schedule: Schedule, tick_ms: int) -> "dramatiq.Message[Any]":
         actor = self._broker.get_actor(schedule.actor)

@@ -147,6 +147,23 @@ def test_ticks_wait_while_nothing_is_accepted(
     assert (ticks.sent(), ticks.record("tick.one").mark_ms) == (sent, last)
 
 
+def test_a_queue_that_is_nearly_full_takes_them_one_by_one(
+    declare: Any, broker: Any, off: Any, ticks: Ticks, monkeypatch: Any
+) -> None:
+    one, _, last = declare("all")
+    send = broker.enqueue_many
+
+    def send_one(messages: list[Any]) -> Any:
+        if len(messages) > 1:
+            raise Off
+        return send(messages)
+
+    monkeypatch.setattr(broker, "enqueue_many", send_one)
+    for sent in (1, 2, 3, 4, 5):
+        one.run_once()
+        assert (ticks.sent(), ticks.record("tick.one").mark_ms) == (sent, last - (5 - sent) * HOUR)
+
+
 def test_a_tick_that_nothing_accepts_is_skipped_by_policy_once_it_is_late(
     declare: Any, off: Any, ticks: Ticks, monkeypatch: Any
 ) -> None:
