@@ -155,7 +155,7 @@ class Scheduler:
         message_id = tick_id(schedule.actor, tick_ms)
         return actor.message_with_options(message_id=message_id, scheduled_at=rfc3339(tick_ms))
 
-    def _wait(self, schedule: Schedule, due: Sequence[int], error: LockstepError) -> None:
+    def _wait(self, schedule: Schedule, due: Sequence[int], error: Exception) -> None:
         """Nothing is decided: once messages are accepted again, the policy says what becomes of the ticks."""
         if schedule.actor not in self._waiting:
             self._waiting.add(schedule.actor)
