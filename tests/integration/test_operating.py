@@ -169,6 +169,24 @@ def test_nothing_is_purged_that_was_sent_since(store: Store) -> None:
     assert store.groups.show("q", "a").head == "last"
 
 
+def test_groups_that_wait_for_a_limit_are_listed_and_purged(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    @dramatiq.actor(group_by="{g}", rate_limit="1/1h")
+    def work(g: str) -> None:
+        pass
+
+    sent = [work.send(g=f"g{n}") for n in range(5)]
+    start()
+    states = lambda: [broker.store.message(one.message_id).state for one in sent]  # noqa: E731
+    wait_for("one is done", lambda: MessageState.DONE in states())
+    wait_for("four wait", lambda: broker.store.counts("default").groups[GroupState.BLOCKED] == 4)
+    blocked = broker.store.groups.page("default", GroupState.BLOCKED).items
+    assert [(one.why, one.limit) for one in blocked] == [("limit", "work")] * 4
+    assert sum(broker.store.purges.purge("default")) == 4
+    assert broker.store.counts("default").groups[GroupState.BLOCKED] == 0
+
+
 def test_groups_come_in_pages(sharded: Store) -> None:
     sharded.enqueue("q", [new(f"{g}{n}", f"g{g}") for g in range(25) for n in range(2)])
     sharded.enqueue(
