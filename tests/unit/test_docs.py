@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from lockstep import scripts
 from lockstep.cli import app
 from lockstep.settings import DOCUMENTED, Settings
 from middleware import make_broker
@@ -56,6 +57,12 @@ def test_docs_list_every_actor_option() -> None:
     assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == sorted(
         broker.actor_options
     )
+
+
+def test_the_architecture_names_every_script() -> None:
+    named = set(re.findall(r"`(\w+)`", Path("docs/architecture.md").read_text()))
+
+    assert [name for name in scripts.names() if name not in named] == []
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
