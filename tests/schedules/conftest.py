@@ -8,7 +8,8 @@ import redis
 
 from lockstep.settings import Settings
 from lockstep.store import Store
-from tests.support.schedulers import Process, Ticks
+from tests.support.schedulers import ACTORS, Declare, Process, Start, Ticks
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -40,3 +41,17 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Process]
         if one.process.poll() is None:
             one.process.kill()
             one.process.wait()
+
+
+@pytest.fixture
+def declare(start: Start, ticks: Ticks) -> Declare:
+    """Let a scheduler declare the schedules and end; then set their marks back."""
+
+    def declare(cron: str, mark: int) -> None:
+        first = start(cron)
+        wait_for("it is declared", lambda: all(map(ticks.record, ACTORS)))
+        assert first.stop()[0] == 0, first.text
+        assert ticks.sent() == 0
+        assert all(ticks.patch(actor, mark=mark) for actor in ACTORS)
+
+    return declare

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,8 @@ import pytest
 from lockstep.schedules import tick_id
 from lockstep.states import MessageState
 from lockstep.store import Store
-from tests.support.schedulers import Process, Ticks
+from tests.support.schedulers import HOUR, MINUTE, Declare, Start, Ticks, decided
 from tests.support.waiting import wait_for
-
-Start = Callable[..., Process]
-MINUTE, HOUR = 60_000, 3_600_000
-ACTORS = ("tick.all", "tick.last", "tick.skip")
 
 
 @pytest.fixture
@@ -25,26 +20,8 @@ def last(ticks: Ticks) -> int:
     return (ticks.minute - 30) * MINUTE
 
 
-@pytest.fixture
-def declare(start: Start, ticks: Ticks) -> Callable[..., None]:
-    """Let a scheduler declare the schedules and end; then set their marks back."""
-
-    def declare(cron: str, mark: int) -> None:
-        first = start(cron)
-        wait_for("it is declared", lambda: all(map(ticks.record, ACTORS)))
-        assert first.stop()[0] == 0, first.text
-        assert ticks.sent() == 0
-        assert all(ticks.patch(actor, mark=mark) for actor in ACTORS)
-
-    return declare
-
-
-def decided(ticks: Ticks, mark: int) -> None:
-    wait_for("every schedule is decided", lambda: all(ticks.record(a).mark_ms == mark for a in ACTORS))
-
-
 def test_a_scheduler_that_was_down_over_five_ticks(
-    start: Start, declare: Callable[..., None], ticks: Ticks, store: Store, last: int
+    start: Start, declare: Declare, ticks: Ticks, store: Store, last: int
 ) -> None:
     cron = ticks.cron(30)
     declare(cron, last - 5 * HOUR)
@@ -68,7 +45,7 @@ def test_a_scheduler_that_was_down_over_five_ticks(
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_one_message_a_tick_however_many_run(
-    start: Start, declare: Callable[..., None], ticks: Ticks, last: int, number: int
+    start: Start, declare: Declare, ticks: Ticks, last: int, number: int
 ) -> None:
     cron = ticks.cron(30)
     declare(cron, last - 5 * HOUR)
@@ -85,7 +62,7 @@ def test_one_message_a_tick_however_many_run(
 
 
 def test_a_restart_within_the_minute_fires_nothing_again(
-    start: Start, declare: Callable[..., None], ticks: Ticks
+    start: Start, declare: Declare, ticks: Ticks
 ) -> None:
     cron, tick = ticks.cron(0), ticks.minute * MINUTE
     declare(cron, tick - 1)
@@ -105,7 +82,7 @@ def test_a_restart_within_the_minute_fires_nothing_again(
 
 @pytest.mark.parametrize("skew", [120, -120])
 def test_a_wrong_clock_changes_nothing(
-    start: Start, declare: Callable[..., None], ticks: Ticks, store: Store, last: int, skew: int
+    start: Start, declare: Declare, ticks: Ticks, store: Store, last: int, skew: int
 ) -> None:
     # By a clock that is fast, the second of them has come already.
     soon = f"{(ticks.minute - 30) % 60},{(ticks.minute + 2) % 60} * * * *"

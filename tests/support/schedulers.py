@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from lockstep.parent import dies_with_me
 from lockstep.schedules import ScheduleRecord
 from lockstep.store import Store
 from tests.support.waiting import wait_for
+
+MINUTE, HOUR = 60_000, 3_600_000
+
+#: The actors of ``periodic_actors``.
+ACTORS = ("tick.all", "tick.last", "tick.skip")
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,3 +110,13 @@ class Ticks:
     def duplicates(self) -> int:
         """How often an id was sent that was known."""
         return sum(self._store.counts(queue).stats.get("deduplicated", 0) for queue in self._store.queues())
+
+
+#: Starts a scheduler process; lets one declare the actors with an expression, and sets their marks.
+Start = Callable[..., Process]
+Declare = Callable[[str, int], None]
+
+
+def decided(ticks: Ticks, mark: int) -> None:
+    """Return when every schedule of ``periodic_actors`` is decided up to a mark."""
+    wait_for("every schedule is decided", lambda: all(ticks.record(a).mark_ms == mark for a in ACTORS))
