@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dramatiq import Actor, Message
 
-from lockstep.checks import check_group, kind, member
+from lockstep.checks import check_group, check_text, kind, member
 from lockstep.errors import InvalidMessage
 
 _BY_PLACE: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -119,15 +119,16 @@ def group_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str | None:
     given = message.options.get("group", actor.options.get("group"))
     if given is not None:
         return check_group(given)
-    group_by = message.options.get("group_by", actor.options.get("group_by"))
-    if group_by is None:
-        return None
-    values = parameters_of(actor.fn).values(message.args, message.kwargs)
-    try:
-        group = _call(group_by, values) if callable(group_by) else group_by.format(**values)
-    except Exception as error:
-        raise InvalidMessage("/group", f"group_by does not fit the arguments: {error!r}") from error
-    return check_group(group)
+    return _made_by("group_by", actor, message, "/group", check_group)
+
+
+def unique_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str | None:
+    """What a message is the only one by, of those of its actor and group; None: its arguments.
+
+    Raises:
+      InvalidMessage: ``unique_by`` does not make a text of the arguments.
+    """
+    return _made_by("unique_by", actor, message, "/unique_by", _check_unique_by)
 
 
 def limit_extra(actor: "Actor[Any, Any]", message: "Message[Any]", group: str | None) -> dict[str, object]:
@@ -140,15 +141,33 @@ def limit_extra(actor: "Actor[Any, Any]", message: "Message[Any]", group: str | 
     most = actor.options.get("group_concurrency")
     if most is not None and most > 1 and group is not None:
         extra |= {"group": group, "slots": most}
-    by = message.options.get("rate_limit_key", actor.options.get("rate_limit_key"))
-    if by is not None:
-        values = parameters_of(actor.fn).values(message.args, message.kwargs)
-        try:
-            key = _call(by, values) if callable(by) else by.format(**values)
-        except Exception as error:
-            raise InvalidMessage("/rate_limit_key", f"does not fit the arguments: {error!r}") from error
-        extra["limit"] = check_group(key, "/rate_limit_key")
+    key = _made_by("rate_limit_key", actor, message, "/rate_limit_key", check_group)
+    if key is not None:
+        extra["limit"] = key
     return extra
+
+
+def _check_unique_by(value: object, pointer: str) -> str:
+    return check_text(value, None, pointer)
+
+
+def _made_by(
+    option: str,
+    actor: "Actor[Any, Any]",
+    message: "Message[Any]",
+    pointer: str,
+    check: Callable[[object, str], str],
+) -> str | None:
+    """What a format or a function makes of the arguments, checked; None: there is no such option."""
+    by = message.options.get(option, actor.options.get(option))
+    if by is None:
+        return None
+    values = parameters_of(actor.fn).values(message.args, message.kwargs)
+    try:
+        made = _call(by, values) if callable(by) else by.format(**values)
+    except Exception as error:
+        raise InvalidMessage(pointer, f"{option} does not fit the arguments: {error!r}") from error
+    return check(made, pointer)
 
 
 def _call(fn: Callable[..., Any], values: Mapping[str, object]) -> Any:

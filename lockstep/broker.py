@@ -14,13 +14,13 @@ from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError, Ski
 from dramatiq.threading import Interrupt
 
 from lockstep import logs
-from lockstep.checks import MAX_BATCH
+from lockstep.checks import MAX_BATCH, check_key
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
 from lockstep.envelope import current_encoder
-from lockstep.errors import InvalidMessage, LeaseLost
+from lockstep.errors import IdempotencyConflict, InvalidMessage, LeaseLost
 from lockstep.holding import HeldMessages
-from lockstep.preparing import Prepared, prepare
+from lockstep.preparing import Prepared, keyed_together, prepare
 from lockstep.records import Accepted
 from lockstep.settings import Settings
 from lockstep.states import Verb
@@ -59,7 +59,15 @@ class LockstepBroker(Broker):
         super().__init__(middleware=[] if middleware is None else middleware)
         self.queues: set[str] = set()
         # What the engine itself understands, whatever the middleware.
-        self.actor_options |= {"group", "group_by", "on_dead", "validate", "hold_place"}
+        self.actor_options |= {
+            "group",
+            "group_by",
+            "on_dead",
+            "validate",
+            "hold_place",
+            "unique",
+            "unique_by",
+        }
 
     @property
     def encoder(self) -> Any:
@@ -96,12 +104,14 @@ class LockstepBroker(Broker):
 
         Raises:
           InvalidMessage: it is refused, ``field`` says why; nothing was written.
-          RedisUnavailable: it may be in Redis or not. Sending it again with its id is safe while its record is
-            kept: after RETENTION_DONE_AGE, or RETENTION_DONE_COUNT later ones, a message that is done runs again.
+          NotAccepted: not now; nothing was written.
+          RedisUnavailable: it may be in Redis or not. Sending it again with the same ``message_id`` or
+            ``idempotency_key`` is safe for IDEMPOTENCY_TTL; without one, while the record of its id is kept.
         """
         prepared = self._prepare(message, delay)
-        self._accept([prepared])
-        return prepared.message
+        (accepted,) = self._accept([prepared])
+        # Of a repeat: the first one, so that its result can be had.
+        return prepared.message.copy(message_id=accepted.id) if accepted.duplicate else prepared.message
 
     def submit(self, message: "Message[Any]", *, delay: int | None = None) -> Accepted:
         """As ``enqueue``; answers where the message stands. A computed group is put into the message's options."""
@@ -110,12 +120,22 @@ class LockstepBroker(Broker):
         return self._accept([prepared])[0]
 
     def enqueue_many(
-        self, messages: Sequence["Message[Any]"], delays: Sequence[int | None] | None = None
+        self,
+        messages: Sequence["Message[Any]"],
+        delays: Sequence[int | None] | None = None,
+        *,
+        idempotency_key: str | None = None,
     ) -> list[Accepted]:
         """Accept up to 1000 messages in their order; each queue's shard takes all of its own or none.
 
+        Args:
+          messages: may have keys of their own, unless ``idempotency_key`` is given.
+          delays: of each, in milliseconds.
+          idempotency_key: for all of them together: a repeat must say the same of each, in the same order.
+
         Raises:
           InvalidMessage: one is refused, ``field`` begins with its index; or there are too many. Nothing was written.
+          NotAccepted: not now; nothing was written.
           RedisUnavailable: any of them may be in Redis; sending them again with their ids is safe as ``enqueue`` says.
         """
         if len(messages) > MAX_BATCH:
@@ -127,32 +147,36 @@ class LockstepBroker(Broker):
             except InvalidMessage as error:
                 error.field = f"/{index}{error.field}"
                 raise
-        return self._accept(prepared)
+        if idempotency_key is not None:
+            prepared = keyed_together(prepared, check_key(idempotency_key))
+        try:
+            return self._accept(prepared)
+        except IdempotencyConflict as error:
+            error.field = "" if idempotency_key is not None else f"/{error.index}{error.field}"
+            raise
 
     def _accept(self, prepared: list[Prepared]) -> list[Accepted]:
-        self._check_follow_up()
-        for message, _, delay in prepared:
+        follow_up = self._check_follow_up()
+        for message, _, delay, _ in prepared:
             self.emit_before("enqueue", message, delay)
-        by_queue: dict[str, list[int]] = {}
-        for index, (message, _, _) in enumerate(prepared):
-            by_queue.setdefault(message.queue_name, []).append(index)
-        accepted: dict[int, Accepted] = {}
-        for queue_name, indexes in by_queue.items():
-            answers = self.store.enqueue(queue_name, [prepared[index].new for index in indexes])
-            accepted.update(zip(indexes, answers, strict=True))
-        for message, new, delay in prepared:
+        addressed = [(one.message.queue_name, one.new) for one in prepared]
+        accepted = self.store.sending.enqueue(addressed, follow_up=follow_up)
+        for message, new, delay, _ in prepared:
             log.debug("message.enqueued", queue=message.queue_name, group=new.group, message_id=new.id)
             self.emit_after("enqueue", message, delay)
-        return [accepted[index] for index in range(len(prepared))]
+        return accepted
 
     def _prepare(self, message: "Message[Any]", delay: int | None) -> Prepared:
         return prepare(self, message, delay, self.settings.max_payload_bytes)
 
-    def _check_follow_up(self) -> None:
-        """An actor whose lease is lost sends nothing any more: another process may be sending the same."""
+    def _check_follow_up(self) -> bool:
+        """Whether a running actor sends; one whose lease is lost may not: another process may be sending the same."""
         current: Any = CurrentMessage.get_current_message()
-        if isinstance(current, ClaimedMessage) and not current.holds():
+        if not isinstance(current, ClaimedMessage):
+            return False
+        if not current.holds():
             raise LeaseLost
+        return True
 
     # -- consuming ----------------------------------------------------------------------------------------------
 

@@ -11,18 +11,23 @@ from typing import Any, Final
 
 from dramatiq.encoder import Encoder
 
+from lockstep import parsing
 from lockstep.errors import InvalidMessage
 from lockstep.parsing import Backoff
 
 MAX_BATCH: Final = 1000  #: messages that are enqueued together
 MAX_GROUP: Final = 256  #: characters
 MAX_ID: Final = 128  #: characters
+MAX_KEY: Final = 255  #: characters of an idempotency key
 MAX_DELAY_MS: Final = 52 * 7 * 86_400_000  #: milliseconds, 52 weeks
 MAX_ATTEMPTS: Final = 1000
 MAX_PRIORITY: Final = 9
 
 #: Names that are reserved for what comes later: refused, so that nobody relies on them by mistake.
-RESERVED: Final = ("idempotency_key", "callback_url", "depends_on")
+RESERVED: Final = ("callback_url", "depends_on")
+
+#: Those options of ``unique`` that are no duration, and what the scripts call them.
+_UNIQUE: Final = {"until_started": "started", "until_finished": "finished"}
 
 _MOST: Final = 2**63  #: above it, neither JSON nor Redis keep a whole number
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -36,6 +41,14 @@ def check_group(group: object, pointer: str = "/group") -> str:
 def check_id(message_id: object, pointer: str = "/id") -> str:
     """A client-made message id: 1 to 128 characters, none of them a control character."""
     text = check_text(message_id, MAX_ID, pointer)
+    if _CONTROL.search(text):
+        raise InvalidMessage(pointer, "control characters are not allowed")
+    return text
+
+
+def check_key(key: object, pointer: str = "/idempotency_key") -> str:
+    """An idempotency key: 1 to 255 characters, none of them a control character."""
+    text = check_text(key, MAX_KEY, pointer)
     if _CONTROL.search(text):
         raise InvalidMessage(pointer, "control characters are not allowed")
     return text
@@ -69,6 +82,21 @@ def check_truth(value: object, pointer: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidMessage(pointer, f"expected true or false, got {kind(value)}")
     return value
+
+
+def check_unique(value: object, pointer: str = "/unique") -> str | int:
+    """Until when a message keeps others out: ``started``, ``finished`` or a number of milliseconds."""
+    if isinstance(value, str) and value in _UNIQUE:
+        return _UNIQUE[value]
+    try:
+        period = parsing.duration(value) if isinstance(value, str) else 0
+    except ValueError:
+        period = 0
+    if not 0 < period * 1000 <= MAX_DELAY_MS:
+        raise InvalidMessage(
+            pointer, "expected until_started, until_finished or a duration such as 10m, up to 52 weeks"
+        )
+    return max(1, round(period * 1000))
 
 
 def check_options(options: Mapping[str, object]) -> None:
@@ -171,6 +199,8 @@ _OPTIONS: Final[dict[str, Callable[[object, str], object]]] = {
     "max_attempts": check_attempts,
     "priority": check_priority,
     "hold_place": check_truth,
+    "idempotency_key": check_key,
+    "unique": check_unique,
     "max_retries": _retries,
     "backoff": _backoff,
     "on_dead": _on_dead,

@@ -5,7 +5,12 @@ LockstepError
  ├─ InvalidOption              an actor has an option that could never work: it is not declared
  ├─ InvalidMessage             a message was refused and nothing was written
  │   ├─ UnknownActor           no actor of that name is registered here
- │   └─ PayloadTooLarge        the encoded message exceeds MAX_PAYLOAD_BYTES
+ │   ├─ PayloadTooLarge        the encoded message exceeds MAX_PAYLOAD_BYTES
+ │   └─ IdempotencyConflict    something else was asked under the same key or id
+ ├─ NotAccepted                not now: nothing was written, the same may be accepted later
+ │   ├─ IntakeOff              an operator stopped the intake
+ │   ├─ QueueFull              the queue has MAX_QUEUE_LENGTH unfinished messages
+ │   └─ MemoryLow              Redis is near its memory limit
  ├─ NotFound                   no such message or queue
  ├─ WrongState                 the message is in a state in which this cannot be done to it
  │   └─ GroupEmpty             a group has no message that waits
@@ -72,6 +77,51 @@ class PayloadTooLarge(InvalidMessage):
         super().__init__(field, f"the message has {size} bytes, at most {limit} are allowed")
         self.size = size
         self.limit = limit
+
+
+class IdempotencyConflict(InvalidMessage):
+    """Something else was asked under the same idempotency key or id; ``index`` says which message of the call."""
+
+    def __init__(self, field: str, index: int = 0) -> None:
+        super().__init__(field, "something else was asked under this before: a repeat must say the same")
+        self.index = index
+
+
+class NotAccepted(LockstepError):
+    """Nothing is accepted now, and nothing was written; after ``retry_after`` seconds it may be accepted."""
+
+    retry_after = 5
+
+
+class IntakeOff(NotAccepted):
+    """The intake is off; ``since_ms`` and ``why`` are what is known of that."""
+
+    retry_after = 30
+
+    def __init__(self, since_ms: int, why: str) -> None:
+        super().__init__(f"no messages are accepted now: {why or 'an operator stopped the intake'}")
+        self.since_ms = since_ms
+        self.why = why
+
+
+class QueueFull(NotAccepted):
+    """The queue, or the shard of it, is full: it has ``unfinished`` messages, and may have ``most``."""
+
+    def __init__(self, unfinished: int, most: int) -> None:
+        super().__init__(f"the queue is full: {unfinished} messages are unfinished, {most} may be")
+        self.unfinished = unfinished
+        self.most = most
+
+
+class MemoryLow(NotAccepted):
+    """Redis uses ``used`` of ``most`` bytes: what is left is for finishing what is there."""
+
+    retry_after = 10
+
+    def __init__(self, used: int, most: int) -> None:
+        super().__init__(f"Redis is nearly full: it uses {used} of {most} bytes")
+        self.used = used
+        self.most = most
 
 
 class NotFound(LockstepError):
@@ -161,6 +211,8 @@ _OUTSIDE: Final[dict[type[LockstepError], tuple[int, int]]] = {
     InvalidMessage: (422, 2),
     UnknownActor: (404, 2),
     PayloadTooLarge: (413, 2),
+    NotAccepted: (503, 5),
+    QueueFull: (429, 5),
     NotFound: (404, 1),
     WrongState: (409, 5),
     Unauthorized: (401, 5),

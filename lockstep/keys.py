@@ -34,6 +34,8 @@ wake           list    at most a few tokens that wake idle consumers
 cancelled      zset    id of a message that was taken back -> ms when it was
 cancelling     set     tokens of leases whose messages are to be cancelled
 claimers       zset    consumer -> ms when it last reaped; who must be waited for after a restart
+unique         hash    print -> id of the message that is the only one by it until it started or finished
+unique:PRINT   string  the same for a period; expires
 stats          hash    counters and histogram buckets
 session:NAME   string  the last call of a session and its answer; expires after ten minutes
 =============  ======  ==================================================================
@@ -47,6 +49,9 @@ queues         set     every queue that ever accepted a message or had a worker
 schedules      hash    periodic actor -> its schedule (``lua/includes/schedule.lua``); expires 35 days after the
                        last scheduler
 schedulers     zset    scheduler -> ms when it was last heard of; expires with the last
+control        hash    intake (on, off), since (ms), why, source (boot, run)
+intake         string  there while the intake is off: since (ms) and why
+idempotency:W  string  what was asked under W, that is ``key:`` or ``id:`` and a client's text; expires
 limits         hash    the limits (``lua/includes/limits.lua``)
 limits:log:I   list    ms of the last starts that an instance of a limit counts; expires
 limits:hold:I  string  there while a limit is held; expires

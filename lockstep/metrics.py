@@ -54,7 +54,7 @@ class Metric:
 
     ``source`` is ``stats NAME`` (counters and histograms of a queue), ``totals NAME`` (counters added up over all
     queues), ``counts NAME`` (a field of ``QueueCounts``), ``schedules NAME`` (what schedulers declare), ``redis NAME``
-    (the server), or ``process NAME`` (counted by this web process alone).
+    (the server), ``intake NAME`` (its switch), or ``process NAME`` (counted by this web process alone).
     """
 
     name: str
@@ -76,7 +76,7 @@ METRICS: Final = (
         "lockstep_messages_deduplicated_total",
         "counter",
         ("queue",),
-        "Messages whose id was known already: nothing was written.",
+        "Messages that were there already: nothing was written.",
         f"stats {DEDUPLICATED}",
     ),
     Metric(
@@ -166,6 +166,13 @@ METRICS: Final = (
         ("actor",),
         "When a scheduler last sent a periodic actor at a tick, seconds since 1970; 0: not yet.",
         "schedules last_run",
+    ),
+    Metric(
+        "lockstep_intake",
+        "gauge",
+        (),
+        "1 while new messages are accepted, else 0.",
+        "intake accept",
     ),
     Metric("lockstep_redis_up", "gauge", (), "1 when Redis answered this scrape, else 0.", "redis up"),
     Metric("lockstep_redis_memory_bytes", "gauge", (), "Memory that Redis uses.", "redis memory"),

@@ -3,28 +3,42 @@
 Nothing is written here: what is wrong with a message is known before Redis hears of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from dramatiq import Actor, Broker, Message
 
-from lockstep.arguments import check_arguments, group_of, limit_extra, validate
+from lockstep.arguments import check_arguments, group_of, limit_extra, unique_of, validate
 from lockstep.checks import (
     MAX_PRIORITY,
     check_delay,
     check_eta,
     check_id,
     check_options,
+    check_unique,
     find_unstorable,
 )
 from lockstep.envelope import current_encoder, encode
 from lockstep.errors import InvalidMessage, PayloadTooLarge, UnknownActor
+from lockstep.prints import print_of
 from lockstep.records import NewMessage
 from lockstep.schedules import tick_id, tick_of
 
 #: Options of a message that only decide how it is enqueued; they do not travel with it.
 _CONSUMED: Final = frozenset(
-    {"message_id", "delay", "eta", "group_by", "priority", "hold_place", "rate_limit_key"}
+    {
+        *("message_id", "delay", "eta", "group_by", "priority", "hold_place", "rate_limit_key"),
+        *("idempotency_key", "unique", "unique_by"),
+    }
+)
+
+#: Options that do not belong to what is asked, or only by what they make of it.
+_NOT_ASKED: Final = frozenset(
+    {
+        *("message_id", "idempotency_key", "delay", "eta", "group"),
+        *("group_by", "unique_by", "rate_limit_key", "unique_key"),
+    }
 )
 
 
@@ -34,6 +48,7 @@ class Prepared(NamedTuple):
     message: Message[Any]
     new: NewMessage
     delay_ms: int
+    given: Message[Any]  #: as it came, with all its options
 
 
 def prepare(broker: Broker, message: Message[Any], delay: int | None, max_payload_bytes: int) -> Prepared:
@@ -49,9 +64,17 @@ def prepare(broker: Broker, message: Message[Any], delay: int | None, max_payloa
     validate(actor, message.args, message.kwargs)
     check_options(message.options)
     options = {name: value for name, value in message.options.items() if name not in _CONSUMED}
+    options.pop("unique_key", None)
     group = group_of(actor, message)
     if group is not None:
         options["group"] = group
+    extra = limit_extra(actor, message, group) | _extra(actor, message.options, group)
+    unique_by = None
+    until = message.options.get("unique", actor.options.get("unique"))
+    if until is not None:
+        unique_by = _unique_print(actor, message, group)
+        extra["unique"] = [unique_by, check_unique(until)]
+        options["unique_key"] = unique_by  # where its result is looked for
     delay_ms = check_delay(delay if delay is not None else message.options.get("delay") or 0)
     eta = message.options.get("eta")
     message_id = check_id(message.options.get("message_id", _id_of(actor, message)))
@@ -67,9 +90,32 @@ def prepare(broker: Broker, message: Message[Any], delay: int | None, max_payloa
         delay_ms=delay_ms,
         eta_ms=None if eta is None else check_eta(eta),
         blocks=options.get("on_dead", actor.options.get("on_dead")) == "block",
-        extra=limit_extra(actor, message, group) | _extra(actor, message.options, group),
+        extra=extra,
+        known_by=_known_by(message, group, delay_ms),
+        unique_by=unique_by,
     )
-    return Prepared(prepared, new, delay_ms)
+    return Prepared(prepared, new, delay_ms, message)
+
+
+def keyed_together(prepared: Sequence[Prepared], key: str) -> list[Prepared]:
+    """Messages that one idempotency key covers: each is known by the key and its place, if all are the same.
+
+    Raises:
+      InvalidMessage: one has a key of its own.
+    """
+    for index, one in enumerate(prepared):
+        if any(name.startswith("key:") for name in one.new.known_by):
+            raise InvalidMessage(
+                f"/{index}/idempotency_key", "the key of the whole batch covers this message"
+            )
+    fingerprint = print_of({"batch": [_asked(one.given, one.new.group, one.delay_ms) for one in prepared]})
+    return [
+        one._replace(
+            # No key of a client has a control character: none is taken for this.
+            new=replace(one.new, known_by={f"key:{key}\x1f{index}": fingerprint, **one.new.known_by})
+        )
+        for index, one in enumerate(prepared)
+    ]
 
 
 def _id_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str:
@@ -92,6 +138,40 @@ def _extra(actor: "Actor[Any, Any]", options: Mapping[str, Any], group: str | No
     if options.get("hold_place", actor.options.get("hold_place")) and group is not None:
         extra["hold_place"] = True
     return extra
+
+
+def _known_by(message: "Message[Any]", group: str | None, delay_ms: int) -> dict[str, str]:
+    """What the client gave for a safe repeat, with the fingerprint of what it asks."""
+    options = message.options
+    key, message_id = options.get("idempotency_key"), options.get("message_id")
+    if key is None and message_id is None:
+        return {}  # an id that Dramatiq makes is sent once: a record of it would serve nobody
+    fingerprint = print_of(_asked(message, group, delay_ms))
+    known_by = {} if key is None else {f"key:{key}": fingerprint}
+    return known_by if message_id is None else {**known_by, f"id:{message_id}": fingerprint}
+
+
+def _asked(message: "Message[Any]", group: str | None, delay_ms: int) -> dict[str, Any]:
+    """What a repeat must say again."""
+    options = message.options
+    return {
+        "actor": message.actor_name,
+        "queue": message.queue_name,
+        "group": group,
+        "id": options.get("message_id"),
+        "delay": delay_ms,
+        "eta": options.get("eta"),
+        "args": message.args,
+        "kwargs": message.kwargs,
+        "options": {name: value for name, value in options.items() if name not in _NOT_ASKED},
+    }
+
+
+def _unique_print(actor: "Actor[Any, Any]", message: "Message[Any]", group: str | None) -> str:
+    """The fingerprint of what a message is the only one by, among those of its queue, group and actor."""
+    by = unique_of(actor, message)
+    what = {"args": message.args, "kwargs": message.kwargs} if by is None else {"by": by}
+    return print_of({"actor": message.actor_name, "group": group, **what})
 
 
 def _encoded(message: "Message[Any]", most: int) -> bytes:

@@ -32,6 +32,7 @@ class Reaper:
         self._store = store
         self._queues = queues
         self._claimer = claimer
+        self._booted = False
         self._held = held
 
     @property
@@ -43,6 +44,8 @@ class Reaper:
         """Reap each shard once; nothing while Redis is away."""
         results = []
         try:
+            if not self._booted:
+                self._boot()
             for queue in self._queues():
                 for shard in self._store.shards(queue):
                     result = self._store.reap(shard, claimer=self._claimer)
@@ -53,6 +56,15 @@ class Reaper:
         except RedisUnavailable:
             pass  # the consumers and the health checks say so; the next run comes soon
         return results
+
+    def _boot(self) -> None:
+        """Let WORKER_ACCEPT_JOBS count, once Redis answers."""
+        if self._store.intake.boot():
+            accept = self._store.settings.worker_accept_jobs
+            log.info(
+                "intake.on" if accept else "intake.off", why=f"WORKER_ACCEPT_JOBS is {str(accept).lower()}"
+            )
+        self._booted = True
 
     def _report(self, queue: str, result: Reaped) -> None:
         for message_id in result.retried:

@@ -22,6 +22,10 @@ class NewMessage:
     extra: Mapping[str, object] = field(
         default_factory=dict
     )  #: what few messages have (``lua/includes/row.lua``)
+    known_by: Mapping[str, str] = field(
+        default_factory=dict
+    )  #: ``key:`` or ``id:`` and the client's text -> fingerprint of what is asked under it
+    unique_by: str | None = None  #: what it is the only one by: without a group, that decides its shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class Accepted:
     id: str
     state: MessageState
     sequence: int | None  #: place in the order of acceptance of its shard; None while it is scheduled
-    duplicate: bool  #: the id was known already; nothing was written
+    duplicate: bool  #: nothing was written: ``id`` is that of the message that is there already
+    replayed: bool = False  #: because the same was asked before; else another message keeps this one out
 
 
 class Lease(NamedTuple):

@@ -2,11 +2,23 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
-from lockstep.records import Accepted, Attempt, Claim, Death, Lease, MessageRecord, QueueCounts, Reaped
+from lockstep.errors import IdempotencyConflict, IntakeOff, LockstepError, QueueFull
+from lockstep.records import (
+    Accepted,
+    Attempt,
+    Claim,
+    Death,
+    Lease,
+    MessageRecord,
+    NewMessage,
+    QueueCounts,
+    Reaped,
+)
 from lockstep.states import GroupState, MessageState
 
 _COUNTED_MESSAGES = (
@@ -18,6 +30,10 @@ _COUNTED_MESSAGES = (
     MessageState.DEAD,
     MessageState.CANCELLED,
 )
+#: Of an enqueue: the message was written; it was asked for before.
+_NEW = 0
+_REPEAT = 1
+
 _COUNTED_GROUPS = (GroupState.READY, GroupState.LEASED, GroupState.BLOCKED, GroupState.PAUSED)
 
 #: Of a claim: what is ready is beyond the claimer's share.
@@ -30,8 +46,25 @@ def _pairs(flat: list[bytes | int]) -> dict[str, int]:
 
 def accepted(message_id: str, reply: list[Any]) -> Accepted:
     """The answer of ``enqueue`` for one message."""
-    duplicate, sequence, state = reply
-    return Accepted(message_id, MessageState(state.decode()), sequence or None, duplicate == 1)
+    kind, sequence, state, *known_as = reply
+    message_id = known_as[0].decode() if known_as else message_id
+    return Accepted(message_id, MessageState(state.decode()), sequence or None, kind != _NEW, kind == _REPEAT)
+
+
+def refusal(
+    reply: list[Any], messages: Sequence[NewMessage], places: Sequence[int], most: int
+) -> LockstepError:
+    """The error of an ``enqueue`` that wrote nothing; ``places`` are those of its messages in the whole call."""
+    match reply[0]:
+        case b"off":
+            return IntakeOff(int(reply[1]), reply[2].decode())
+        case b"full":
+            return QueueFull(reply[1], most)
+        case b"conflict":
+            kind = list(messages[reply[1] - 1].known_by)[reply[2] - 1].partition(":")[0]
+            field = "/id" if kind == "id" else "/idempotency_key"
+            return IdempotencyConflict(field, places[reply[1] - 1])
+    raise AssertionError(reply)
 
 
 def lease(reply: list[Any]) -> Lease:

@@ -19,9 +19,11 @@ from lockstep.checks import (
     check_eta,
     check_group,
     check_id,
+    check_key,
     check_priority,
     check_text,
     check_truth,
+    check_unique,
     kind,
     member,
 )
@@ -30,8 +32,22 @@ from lockstep.errors import InvalidMessage, UnknownActor
 #: Fields of a request.
 FIELDS: Final = (
     *("actor", "group", "args", "kwargs", "queue", "id", "delay_ms", "eta", "hold_place", "priority"),
-    "max_attempts",
+    *("max_attempts", "idempotency_key", "unique", "unique_by"),
 )
+
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+
+
+def _unique(value: object, pointer: str) -> object:
+    check_unique(value, pointer)
+    return value
+
+
+def _text(value: object, pointer: str) -> str:
+    return check_text(value, None, pointer)
+
 
 #: Fields that are options of the message as they are.
 _CHECKS: Final[dict[str, Callable[[object, str], object]]] = {
@@ -39,11 +55,10 @@ _CHECKS: Final[dict[str, Callable[[object, str], object]]] = {
     "max_attempts": check_attempts,
     "priority": check_priority,
     "hold_place": check_truth,
+    "idempotency_key": check_key,
+    "unique": _unique,
+    "unique_by": _text,
 }
-
-_RFC3339: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
-)
 
 
 def parse_request(
@@ -69,8 +84,6 @@ def parse_request(
     if "queue" in fields and fields["queue"] != actor.queue_name:
         raise InvalidMessage(f"{pointer}/queue", f"this actor's queue is {actor.queue_name!r}")
     message = actor.message_with_options(args=tuple(args), kwargs=kwargs, **_options(fields, pointer))
-    if "id" in fields:
-        message = message.copy(message_id=check_id(fields["id"], f"{pointer}/id"))
     return message, _delay(fields, pointer)
 
 
@@ -96,6 +109,8 @@ def _actor(broker: dramatiq.Broker, fields: Mapping[str, object], pointer: str) 
 
 def _options(fields: Mapping[str, object], pointer: str) -> dict[str, object]:
     options: dict[str, object] = {}
+    if "id" in fields:
+        options["message_id"] = check_id(fields["id"], f"{pointer}/id")
     for name, check in _CHECKS.items():
         if name in fields:
             options[name] = check(fields[name], f"{pointer}/{name}")

@@ -48,7 +48,8 @@ class StoreResults(ResultBackend):
 
     def build_message_key(self, message: Any) -> Any:
         """What ``_get`` needs to find the result."""
-        return message.queue_name, message.options.get("group"), message.message_id
+        options = message.options
+        return message.queue_name, options.get("group") or options.get("unique_key"), message.message_id
 
     def _get(self, message_key: Any) -> MResult:
         value = self._records.result(*message_key)

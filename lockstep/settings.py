@@ -62,6 +62,21 @@ class Settings:
     metrics_token: str | None = _setting(
         None, str, "bearer token that /metrics asks for; none: open", secret=True
     )
+    idempotency_ttl: float = _setting(
+        86400.0,
+        parsing.seconds(1, 366 * 86400),
+        "seconds for which a repeat is known by its idempotency key or its client-made id",
+    )
+    max_queue_length: int = _setting(
+        0,
+        parsing.integer(0, 1_000_000_000),
+        "unfinished messages that a queue may have, shared out among its shards; 0: any number",
+    )
+    max_memory_percent: int = _setting(
+        90,
+        parsing.integer(1, 100),
+        "per cent of Redis's own memory limit (maxmemory) from which on nothing is accepted",
+    )
     max_payload_bytes: int = _setting(
         262144, parsing.integer(256, 64 << 20), "bytes of one encoded message, at most"
     )
@@ -73,6 +88,9 @@ class Settings:
     worker_concurrency: int = _setting(5, parsing.integer(1, 1024), "threads of each worker process")
     worker_queues: tuple[str, ...] = _setting(
         (), parsing.names, "queues that a worker takes; none named: all"
+    )
+    worker_accept_jobs: bool = _setting(
+        True, parsing.boolean, "whether the intake is on at boot, until an operator switches it at run time"
     )
     worker_shutdown_timeout: float = _setting(
         30.0, parsing.seconds(0.1, 86400), "seconds a worker may drain after SIGTERM (20 when DYNO is set)"

@@ -3,24 +3,23 @@
 ``Store`` has what every message needs. Raises and threads: see ``Calls``.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
-
-import orjson
 
 from lockstep import replies, scripts
 from lockstep.calls import Calls
 from lockstep.deadletters import DeadLetters
 from lockstep.errors import NotFound
 from lockstep.groups import Groups
-from lockstep.keys import ShardKeys, shard_of
+from lockstep.intake import Intake
+from lockstep.keys import ShardKeys
 from lockstep.limitstore import LimitStore
 from lockstep.link import Call, Link
 from lockstep.listing import Listing
 from lockstep.purging import Purges
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
 from lockstep.schedules import Schedules
+from lockstep.sending import Sending
 from lockstep.settings import Settings
 from lockstep.switches import Switches
 
@@ -36,7 +35,8 @@ class Store(Calls):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._known_queues: set[str] = set()
+        self.sending = Sending(self)
+        self.intake = Intake(self)
         self.schedules = Schedules(self)
         self.limits = LimitStore(self)
         self.dead = DeadLetters(self)
@@ -53,34 +53,12 @@ class Store(Calls):
     # -- sending ------------------------------------------------------------------------------------------------
 
     def declare(self, queue_name: str) -> None:
-        """Note that a queue exists, once for each process, so that it can be listed."""
-        if queue_name not in self._known_queues:
-            self._list_queue(queue_name)
-            self._known_queues.add(queue_name)
-
-    def _list_queue(self, queue_name: str) -> None:
-        self.command("SADD", self.global_key("queues"), queue_name)
+        """Note that a queue exists, so that it can be listed."""
+        self.sending.declare(queue_name)
 
     def enqueue(self, queue_name: str, messages: Sequence[NewMessage]) -> list[Accepted]:
-        """Accept messages in their order; all or none of those that share a shard.
-
-        A message whose id is known writes nothing and is answered with what is known of it. If the process dies
-        here, what was accepted stays accepted: sending the same ids again is safe.
-        """
-        self.declare(queue_name)
-        by_shard: dict[int, list[int]] = defaultdict(list)
-        for place, message in enumerate(messages):
-            by_shard[shard_of(message.group, message.id, self.settings.queue_shards)].append(place)
-        accepted: dict[int, Accepted] = {}
-        shards = self.shards(queue_name)
-        for shard, places in by_shard.items():
-            chosen = [messages[place] for place in places]
-            answers = self.run("enqueue", shards[shard], _enqueue_arguments(chosen), session=True)
-            accepted.update(
-                (place, replies.accepted(message.id, answer))
-                for place, message, answer in zip(places, chosen, answers, strict=True)
-            )
-        return [accepted[place] for place in range(len(messages))]
+        """Accept messages of one queue: see ``Sending.enqueue``."""
+        return self.sending.enqueue([(queue_name, message) for message in messages])
 
     # -- keeping order ------------------------------------------------------------------------------------------
 
@@ -106,7 +84,7 @@ class Store(Calls):
         arguments = [claimer, settings.lease_ms, gap_ms, settings.max_crashes, REAP_BATCH, age_ms, dead_ms]
         reaped = replies.reaped(self.run("reap", shard, arguments, keys=[self.limits.key]))
         if reaped.new:  # a queue is listed again soon after Redis lost its data: its workers come back first
-            self._list_queue(shard.queue)
+            self.sending.list_queue(shard.queue)
         return reaped
 
     def leave(self, shard: ShardKeys, claimer: str, sessions: Sequence[str]) -> None:
@@ -180,22 +158,9 @@ class Store(Calls):
 
     def redis_memory(self) -> int:
         """Bytes that Redis uses."""
-        info = bytes(self.command("INFO", "memory"))
-        return int(info.split(b"used_memory:", 1)[1].split(b"\r\n", 1)[0])
+        return self.sending.memory.read()[0]
 
     def count(self, queue_name: str, counters: Counter[str]) -> None:
         """Add to a queue's statistics."""
         arguments = [0, "0", len(counters), *(part for pair in counters.items() for part in pair)]
         self.run("settle", self.shards(queue_name)[0], arguments, keys=[self.limits.key], session=True)
-
-
-def _enqueue_arguments(messages: Sequence[NewMessage]) -> list[Any]:
-    arguments: list[Any] = [len(messages)]
-    for message in messages:
-        # Of a group of which several may run at once, each message stands for itself.
-        single = message.group is None or "slots" in message.extra
-        ref = f"m:{message.id}" if single else f"g:{message.group}"
-        delay = message.delay_ms if message.eta_ms is None else f"={message.eta_ms}"
-        extra = orjson.dumps(message.extra) if message.extra else b""
-        arguments += (message.id, ref, message.actor, message.payload, delay, int(message.blocks), extra)
-    return arguments

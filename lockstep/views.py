@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lockstep import cron, metrics
+from lockstep.intake import IntakeStatus
 from lockstep.limitstore import Limit
 from lockstep.listing import Listed
 from lockstep.records import Attempt, Death, MessageRecord, QueueCounts
@@ -104,6 +105,11 @@ def limit_view(limit: Limit) -> dict[str, Any]:
         "waiting_groups": limit.waiting,
         "held_seconds": limit.held_ms / 1000,
     }
+
+
+def intake_view(status: IntakeStatus) -> dict[str, Any]:
+    """How the intake is switched."""
+    return {"accept": status.accept, "since": rfc3339(status.since_ms), "why": status.why}
 
 
 def rfc3339(ms: int | None) -> str | None:

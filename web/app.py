@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lockstep.broker import LockstepBroker
+from lockstep.errors import RedisUnavailable
 from lockstep.reaper import Reaper
 from lockstep.service import EXIT_BROKEN, Service
 from lockstep.settings import Settings
@@ -20,6 +21,7 @@ from web import (
     dead,
     groups,
     health,
+    intake,
     limits,
     messages,
     operations,
@@ -85,6 +87,8 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/api/v1/dead/discard", dead.discard, "operate"),
     Endpoint("POST", f"{GROUP}/purge", operations.purge, "operate"),
     Endpoint("GET", "/api/v1/workers", groups.workers, "read"),
+    Endpoint("GET", "/api/v1/intake", intake.show, "read"),
+    Endpoint("PUT", "/api/v1/intake", intake.switch, "operate"),
     Endpoint("GET", "/api/v1/schedules", schedules.index, "read"),
     Endpoint("POST", "/api/v1/schedules/{name:segment}/run", schedules.run, "operate"),
     Endpoint("GET", "/api/v1/limits", limits.index, "read"),
@@ -110,6 +114,8 @@ def create_app(broker: LockstepBroker, settings: Settings) -> Starlette:
         # Recovery must not depend on a worker being alive: every web process reaps as well.
         reaper = Service("reaper", Reaper(broker.store, broker.store.queues), _exit_broken)
         reaper.start()
+        with suppress(RedisUnavailable):  # then the reaper does it
+            await context.threads.run(broker.store.intake.boot)
         yield
         reaper.stop()
         context.threads.close()

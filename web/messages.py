@@ -6,7 +6,6 @@ import dramatiq
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lockstep.broker import LockstepBroker
 from lockstep.checks import MAX_BATCH, kind, member
 from lockstep.errors import InvalidMessage
 from lockstep.listrequests import parse_list
@@ -15,8 +14,8 @@ from lockstep.requests import parse_request
 from lockstep.views import listed_view, message_view
 from web.body import parse_json, read_body
 from web.context import Context
+from web.in_flight import check_same, header_key
 from web.paths import message_path
-from web.problems import Problem
 from web.views import Json, parameters
 
 #: The body of a batch may be this many times MAX_PAYLOAD_BYTES.
@@ -24,26 +23,29 @@ BATCH_FACTOR: Final = 16
 
 
 async def create(request: Request) -> Response:
-    """Accept one message: 202, or 200 when its id was known already."""
-    _refuse_idempotency_key(request)
+    """Accept one message: 202, or 200 when nothing was written because it is there already."""
     context = Context.of(request)
+    key = header_key(request)
     body = await read_body(request, context.settings.max_payload_bytes)
-    message, accepted = await context.threads.run(lambda: _submit(context.broker, body))
+    message, accepted = await context.threads.run(lambda: _submit(context, body, key))
     headers = {"Location": message_path(accepted.id)}
-    if accepted.duplicate:
+    if accepted.replayed:
         headers["Idempotent-Replayed"] = "true"
     return Json(accepted_view(message, accepted), 200 if accepted.duplicate else 202, headers)
 
 
 async def create_batch(request: Request) -> Response:
     """Accept up to 1000 messages, or none if one of them is wrong."""
-    _refuse_idempotency_key(request)
     context = Context.of(request)
+    key = header_key(request)
     body = await read_body(request, context.settings.max_payload_bytes * BATCH_FACTOR)
-    accepted = await context.threads.run(lambda: _submit_batch(context.broker, body))
+    accepted = await context.threads.run(lambda: _submit_batch(context, body, key))
     duplicates = sum(one.duplicate for one in accepted)
     ids = [one.id for one in accepted]
-    return Json({"accepted": len(ids) - duplicates, "duplicates": duplicates, "ids": ids}, 202)
+    answer = {"accepted": len(ids) - duplicates, "duplicates": duplicates, "ids": ids}
+    if key is not None and all(one.replayed for one in accepted):
+        return Json(answer, 200, {"Idempotent-Replayed": "true"})
+    return Json(answer, 202)
 
 
 async def index(request: Request) -> Response:
@@ -62,21 +64,28 @@ async def show(request: Request) -> Response:
     return Json(message_view(record))
 
 
-def _submit(broker: LockstepBroker, body: bytes) -> tuple["dramatiq.Message[Any]", Accepted]:
-    message, delay = parse_request(broker, parse_json(body))
-    return message, broker.submit(message, delay=delay)
+def _submit(context: Context, body: bytes, key: str | None) -> tuple["dramatiq.Message[Any]", Accepted]:
+    message, delay = parse_request(context.broker, parse_json(body))
+    check_same(key, message.options.get("idempotency_key"), "/idempotency_key")
+    if key is not None:
+        message.options["idempotency_key"] = key
+    with context.in_flight.hold([message.options.get("idempotency_key")]):
+        return message, context.broker.submit(message, delay=delay)
 
 
-def _submit_batch(broker: LockstepBroker, body: bytes) -> list[Accepted]:
+def _submit_batch(context: Context, body: bytes, key: str | None) -> list[Accepted]:
+    broker = context.broker
     parsed = [
         parse_request(broker, item, pointer=f"/messages/{place}")
         for place, item in enumerate(_items(parse_json(body)))
     ]
+    messages, delays = [message for message, _ in parsed], [delay for _, delay in parsed]
     try:
-        return broker.enqueue_many([message for message, _ in parsed], [delay for _, delay in parsed])
+        with context.in_flight.hold([key, *(one.options.get("idempotency_key") for one in messages)]):
+            return broker.enqueue_many(messages, delays, idempotency_key=key)
     except InvalidMessage as error:
-        # The engine counts from the beginning of the list that it was given.
-        error.field = f"/messages{error.field}"
+        # The engine counts from the beginning of the list that it was given; the key of all of them is in no message.
+        error.field = f"/messages{error.field}" if error.field else "/idempotency_key"
         raise
 
 
@@ -101,9 +110,3 @@ def accepted_view(message: "dramatiq.Message[Any]", accepted: Accepted) -> dict[
         "state": accepted.state,
         "sequence": accepted.sequence,
     }
-
-
-def _refuse_idempotency_key(request: Request) -> None:
-    # To ignore it would let a client believe that its repeat is safe.
-    if "idempotency-key" in request.headers:
-        raise Problem(400, "Idempotency-Key is not supported yet: give each message an id of your own.")

@@ -18,6 +18,7 @@ from lockstep.errors import (
     Forbidden,
     InvalidMessage,
     LockstepError,
+    NotAccepted,
     RedisUnavailable,
     Unauthorized,
     WrongState,
@@ -84,11 +85,13 @@ async def _lockstep_error(request: Request, error: Exception) -> Response:
     if isinstance(error, RedisUnavailable):
         # Its own text names the server.
         detail = (
-            "Redis does not answer. Nothing is known about this request; sending it again is safe with an id."
+            "Redis does not answer. Nothing is known about this request; a repeat with an id or key is safe."
         )
         return response(status, detail, headers={"Retry-After": str(RETRY_AFTER)})
     if isinstance(error, WrongState):
         return response(status, error.message, members={"id": error.message_id, "state": error.state})
+    if isinstance(error, NotAccepted):
+        return response(status, error.message, headers={"Retry-After": str(error.retry_after)})
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         raise error
     return response(status, error.message, headers=_challenge(error))

@@ -50,6 +50,7 @@ class Fleet:
     memory: int = 0
     queues: list[QueueCounts] = field(default_factory=list)
     schedules: list[ScheduleRecord] = field(default_factory=list)
+    accept: bool = True
 
 
 def read_fleet(store: Store) -> Fleet:
@@ -58,7 +59,8 @@ def read_fleet(store: Store) -> Fleet:
     Raises:
       RedisUnavailable: it does not answer.
     """
-    return Fleet(True, store.redis_memory(), list(all_counts(store)), store.schedules.listing().records)
+    schedules, accept = store.schedules.listing().records, store.intake.status().accept
+    return Fleet(True, store.redis_memory(), list(all_counts(store)), schedules, accept)
 
 
 class Exposition(Collector):
@@ -117,6 +119,8 @@ class Exposition(Collector):
             case "schedules":
                 for record in self._fleet.schedules:
                     yield (record.schedule.actor,), (record.fired_ms or 0) / 1000
+            case "intake" if self._fleet.up:
+                yield (), float(self._fleet.accept)
             case "redis" if name == "up":
                 yield (), float(self._fleet.up)
             case "redis" if self._fleet.up:

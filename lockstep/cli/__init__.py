@@ -10,6 +10,7 @@ import typer
 
 from lockstep.cli import (
     dead,
+    intake,
     limits,
     message,
     messages,
@@ -54,6 +55,7 @@ app.command("pause")(switches.pause)
 app.command("resume")(switches.resume)
 app.command("skip")(dead.skip)
 app.add_typer(dead.app, name="dead")
+app.command("accept")(intake.accept)
 app.add_typer(limits.app, name="limits")
 
 

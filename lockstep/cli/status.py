@@ -13,7 +13,7 @@ from rich.text import Text
 from lockstep.cli.common import out, print_json, settings_with_redis
 from lockstep.states import GroupState, MessageState
 from lockstep.store import Store
-from lockstep.views import queue_view
+from lockstep.views import intake_view, queue_view
 
 #: Seconds between two looks of ``--watch``.
 _INTERVAL: Final = 1.0
@@ -33,31 +33,48 @@ def status(
 
 def _show(store: Store, *, watch: bool, json: bool) -> None:
     if json:
-        print_json({"queues": _look(store)})
+        print_json(_document(store))
         while watch:
             time.sleep(_INTERVAL)
-            print_json({"queues": _look(store)})
+            print_json(_document(store))
     elif not watch:
-        out.print(_tables(_look(store)))
+        out.print(_tables(_document(store)))
     else:
-        with Live(_tables(_look(store)), console=out, auto_refresh=False) as live:
+        with Live(_tables(_document(store)), console=out, auto_refresh=False) as live:
             while True:
                 time.sleep(_INTERVAL)
-                live.update(_tables(_look(store)), refresh=True)
+                live.update(_tables(_document(store)), refresh=True)
 
 
-def _look(store: Store) -> list[dict[str, Any]]:
-    return [queue_view(store.counts(name)) for name in store.queues()]
+def _document(store: Store) -> dict[str, Any]:
+    queues = [queue_view(store.counts(name)) for name in store.queues()]
+    return {"intake": intake_view(store.intake.status()), "queues": queues}
 
 
-def _tables(queues: list[dict[str, Any]]) -> RenderableType:
+def _tables(document: dict[str, Any]) -> RenderableType:
+    queues = document["queues"]
     if not queues:
-        return Text("No queue yet: nothing was sent, and no worker has run.")
+        return Group(
+            *_intake(document["intake"]), Text("No queue yet: nothing was sent, and no worker has run.")
+        )
     return Group(
+        *_intake(document["intake"]),
         _numbers("Messages", "messages", queues, list(MessageState)),
         _numbers("Groups", "groups", queues, list(GroupState)),
         _claimers(queues),
     )
+
+
+def _intake(intake: dict[str, Any]) -> list[Text]:
+    """A line while the intake is off; usually there is none."""
+    if intake["accept"]:
+        return []
+    return [
+        Text(
+            f"Intake off since {intake['since']}: {intake['why'] or 'no messages are accepted'}",
+            style="yellow",
+        )
+    ]
 
 
 def _numbers(title: str, key: str, queues: list[dict[str, Any]], states: list[Any]) -> Table:

@@ -98,8 +98,22 @@ local fence = math.max(tonumber(meta[1] or 0), NOW_US - 1)
 local by_owner = held_by(OWNER)
 local answer, leases, expiries, leased, passed = {NOW, 0, 0}, {}, {}, {}, {}
 
+-- A message that is the only one of its kind starts: until then, or its lease says what its end releases.
+local function start_unique(id, unique, extras)
+    if unique[2] == 'started' then
+        release_unique(id, unique[1])
+        return extras
+    end
+    extras = extras or {}
+    extras.unique = unique[1]
+    return extras
+end
+
 -- `extras` is what ends with the lease; `within` see the answers.
 local function lease(ref, id, row, extras, within)
+    if row[ROW.EXTRA] and row[ROW.EXTRA].unique then
+        extras = start_unique(id, row[ROW.EXTRA].unique, extras)
+    end
     fence = fence + 1
     local token = EPOCH .. ':' .. string.format('%016.0f', fence) .. ':' .. NONCE
     answer[#answer + 1] = describe(ref, token, id, row, within or 0)

@@ -33,6 +33,7 @@ local function take(id, row)
     gone[#gone + 1] = id
     budget = budget - 1
     if row then
+        release_finished(id, row)
         actors[row[ROW.ACTOR]] = (actors[row[ROW.ACTOR]] or 0) + 1
     end
 end

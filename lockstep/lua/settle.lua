@@ -55,6 +55,10 @@ local function complete(ref, id, packed)
     if pop_head(ref) then
         ready_last[#ready_last + 1] = ref
     end
+    local extras = extras_of(packed)
+    if extras and extras.unique then
+        release_unique(id, extras.unique)
+    end
     ended[#ended + 1] = ref
     finished[#finished + 1] = id
     done[#done + 1] = id

@@ -11,7 +11,7 @@ import pytest
 from lockstep.settings import Settings
 
 
-@pytest.mark.parametrize("page", ["priorities", "delays", "limits", "dead-letters"])
+@pytest.mark.parametrize("page", ["priorities", "delays", "idempotency", "intake"])
 def test_the_example_prints_what_the_page_says(page: str, settings: Settings) -> None:
     text = Path(f"docs/{page}.md").read_text()
     ((code, shown),) = re.findall(r"^```python\n(.*?)^```\n\n```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)

@@ -72,7 +72,10 @@ TOO_LATE = time.time() * 1000 + MAX_DELAY_MS + 3_600_000
             for bad in ("1s", -1, NAN, INF, True)
         ),
         *(({"n": 1}, {"on_dead": bad}, "/on_dead") for bad in ("blok", None, ["block"])),
-        *(({"n": 1}, {name: 1}, f"/{name}") for name in ("hold_place", "idempotency_key", "depends_on")),
+        *(
+            ({"n": 1}, {name: 1}, f"/{name}")
+            for name in ("hold_place", "idempotency_key", "unique", "depends_on")
+        ),
         *(({"n": 1}, {"priority": bad}, "/priority") for bad in (-1, 10, 1.5, "1", True, None)),
         *(({"n": 1}, {"throws": bad}, "/throws") for bad in ("KeyError", KeyError, ["x"], int)),
         ({"n": 1}, {"other": NAN}, "/other"),

@@ -177,6 +177,21 @@ def test_a_message_that_is_not_there(run: Run) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "lockstep: no message 'nothing'\n")
 
 
+def test_the_intake_is_switched_by_command(run: Run) -> None:
+    assert run("accept", "status").stdout == "intake on\n"
+    assert json.loads(run("accept", "off", "--why", "night", "--json").stdout)["changed"] is True
+    assert json.loads(run("accept", "off", "--why", "night", "--json").stdout)["changed"] is False
+    refused = run("send", "messages.deliver", "--kwargs", json.dumps(KWARGS))
+    assert (refused.returncode, "night" in refused.stderr) == (5, True)
+    assert run("accept", "on", "--why", "night").returncode == 2
+    for command in (("accept", "status"), ("status",)):
+        shown = run(*command).stdout.lower()
+        assert "intake off since 2" in shown
+        assert "night" in shown
+    assert run("accept", "on").stdout.startswith("intake on since 2")
+    assert run("send", "messages.deliver", "--kwargs", json.dumps(KWARGS)).returncode == 0
+
+
 def test_status_counts(run: Run) -> None:
     assert "No queue yet" in run("status").stdout
     run("send", "--file", "-", stdin=request() * 3)
@@ -198,7 +213,7 @@ def test_status_watches_until_ctrl_c(environment: dict[str, str], tmp_path: Path
         watching.send_signal(signal.SIGINT)
         assert watching.wait(30) == 0
 
-    assert looks == [{"queues": []}] * 2
+    assert looks == [{"intake": {"accept": True, "since": None, "why": None}, "queues": []}] * 2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
@@ -64,6 +64,11 @@ def message(
     return [id_, ref, "act", payload, delay, "1" if blocks else "0", json.dumps(extra) if extra else ""]
 
 
+def once(*places: int, print_: str = "print", ttl: int = HOUR) -> dict[str, Any]:
+    """What a message is known by: places of records among the keys, the first is 3."""
+    return {"at": list(places), "prints": [print_] * len(places), "ttl": ttl}
+
+
 def settlement(lease: Lease, verb: Verb, **options: Any) -> Settlement:
     """How a claimed lease ends."""
     return Settlement(lease.ref, lease.token, lease.id, verb, **options)
@@ -81,6 +86,9 @@ class Shard:
         self.redis: Any = client  # its types mix those of all protocols
         self.prefix = keys.prefix
         self.limits = global_key(keys.namespace, "limits")
+        self.control = global_key(keys.namespace, "control")
+        self.intake = global_key(keys.namespace, "intake")
+        self.namespace = keys.namespace
         self._calls = 0
 
     def key(self, name: str) -> str:
@@ -98,10 +106,13 @@ class Shard:
 
     # -- scripts ------------------------------------------------------------------------------------------------
 
-    def run(self, name: str, *arguments: Any) -> Any:
-        """Run one script."""
+    def run(self, name: str, *arguments: Any, keys: Sequence[str] | None = None) -> Any:
+        """Run one script; ``keys`` are those beside the shard's own, else the limits."""
+        return self.run_on(name, (self.key("meta"), *((self.limits,) if keys is None else keys)), *arguments)
+
+    def run_on(self, name: str, keys: Sequence[str], *arguments: Any) -> Any:
+        """Run one script on these keys."""
         script = scripts.load(name)
-        keys = (self.key("meta"), self.limits)
         return self.redis.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
 
     def number(self) -> str:
@@ -109,11 +120,29 @@ class Shard:
         self._calls += 1
         return str(self._calls)
 
-    def enqueue(self, *messages: list[Any], number: str | None = None) -> list[tuple[int, int, str]]:
-        """Enqueue; answers duplicate, sequence, state for each."""
+    def enqueue(
+        self,
+        *messages: list[Any],
+        number: str | None = None,
+        most: int = 0,
+        follow_up: bool = False,
+        check: bool = False,
+        records: Sequence[str] = (),
+    ) -> list[Any]:
+        """Enqueue; answers kind, sequence, state for each, and its id if it is another; or why not.
+
+        ``records`` are the keys that ``once(3, …)`` and the next numbers mean.
+        """
         flat = [part for one in messages for part in one]
-        answers = self.run("enqueue", "sender", number or self.number(), len(messages), *flat)
-        return [(duplicate, sequence, text(state)) for duplicate, sequence, state in answers]
+        head = ("sender", number or self.number(), most, int(follow_up), int(check), len(messages))
+        answers = self.run("enqueue", *head, *flat, keys=(self.intake, *map(self.record, records)))
+        if answers and isinstance(answers[0], bytes):
+            return [_plain(part) for part in answers]
+        return [tuple(_plain(one)) for one in answers]
+
+    def record(self, name: str) -> str:
+        """The full name of a record of what was asked."""
+        return global_key(self.namespace, f"idempotency:{name}")
 
     def claim(
         self,

@@ -76,11 +76,23 @@ def test_every_field_has_its_effect() -> None:
             "max_attempts": 7,
             "priority": 3,
             "hold_place": True,
+            "idempotency_key": "k",
+            "unique": "10m",
+            "unique_by": "{to}",
         },
     )
-    assert (message.message_id, message.queue_name, delay) == ("m-1", "mail", 1500)
+    assert (message.queue_name, delay) == ("mail", 1500)
     assert (message.args, message.kwargs) == (("a@example.org",), {"body": "hi", "urgent": True})
-    assert message.options == {"group": "c:1", "max_attempts": 7, "priority": 3, "hold_place": True}
+    assert message.options == {
+        "group": "c:1",
+        "message_id": "m-1",
+        "max_attempts": 7,
+        "priority": 3,
+        "hold_place": True,
+        "idempotency_key": "k",
+        "unique": "10m",
+        "unique_by": "{to}",
+    }
 
 
 @pytest.mark.parametrize(
@@ -140,6 +152,15 @@ TOO_FAR = int(time.time() * 1000) + MAX_DELAY_MS + 3_600_000
         *((anything_with(max_attempts=bad), "/max_attempts") for bad in (None, 0, 1001, 1.0, "3", True)),
         *((anything_with(priority=bad), "/priority") for bad in (None, -1, 10, 1.0, "3", True)),
         *((anything_with(hold_place=bad), "/hold_place") for bad in (None, 1, "true", [])),
+        *(
+            (anything_with(idempotency_key=bad), "/idempotency_key")
+            for bad in (None, "", "k" * 256, 1, "a\x1f")
+        ),
+        *(
+            (anything_with(unique=bad), "/unique")
+            for bad in (None, "", "always", "0s", 10, True, "60w", "366d")
+        ),
+        *((anything_with(unique_by=bad), "/unique_by") for bad in (None, "", 1)),
         *((anything_with(eta=bad), "/eta") for bad in (None, -1, 1.5, True, TOO_FAR, 10**30, [])),
         *(
             (anything_with(eta=bad), "/eta")

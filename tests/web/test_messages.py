@@ -94,7 +94,9 @@ def test_a_batch_is_accepted_in_its_order(client: Client) -> None:
     first = client.post("/api/v1/messages", {**MAIL, "id": "old", "group": "g"})
     batch = [{**MAIL, "id": f"m-{n}", "group": "g"} for n in range(3)]
     other = {"actor": "anything", "id": "elsewhere"}
-    response = client.post("/api/v1/messages/batch", {"messages": [*batch, other, {**MAIL, "id": "old"}]})
+    response = client.post(
+        "/api/v1/messages/batch", {"messages": [*batch, other, {**MAIL, "id": "old", "group": "g"}]}
+    )
     assert response.status_code == 202
     assert response.json() == {
         "accepted": 4,

@@ -13,7 +13,11 @@ def test_no_queues(client: Client) -> None:
 
 
 def test_queues_in_numbers(client: Client) -> None:
-    for body in ({**MAIL, "group": "g"}, {**MAIL, "group": "g", "id": "a"}, {**MAIL, "id": "a"}):
+    for body in (
+        {**MAIL, "group": "g"},
+        {**MAIL, "group": "g", "id": "a"},
+        {**MAIL, "group": "g", "id": "a"},
+    ):
         client.post("/api/v1/messages", body)
     client.post("/api/v1/messages", {"actor": "anything", "delay_ms": 60_000})
     counted = Counter({attempt_field("mail.send", "done"): 2, attempt_field("other", "done"): 1})

@@ -33,6 +33,7 @@ local function note_dead(id, row, reason)
     row[ROW.REASON] = reason
     local kind = note_kind(row)
     set_extra(row, 'kind', kind)
+    release_finished(id, row)
     write_row(id, row)
     redis.call('ZADD', key('dead'), NOW, id)
     redis.call('ZADD', key('dead_order'), row[ROW.SEQUENCE] > 0 and row[ROW.SEQUENCE] or NOW_US / 1e16, id)

@@ -20,6 +20,7 @@
 -- extra.due        ms until when the group waits once this message is its head
 -- extra.limit      key that its rate limits are kept apart by
 -- extra.group      group of which extra.slots messages may run at once: then each is a ref of its own
+-- extra.unique     what it is the only one by, and until when: see includes/unique.lua
 -- extra.cancelled  ms when it was taken back
 -- extra.begun      true when nothing may go before it though it has no failure: an attempt was put back
 -- extra.kind       of a dead letter: see includes/dead.lua
@@ -74,6 +75,21 @@ end
 local function set_extra(row, name, value)
     row[ROW.EXTRA] = row[ROW.EXTRA] or {}
     row[ROW.EXTRA][name] = value
+end
+
+-- A message keeps others out no longer (see includes/unique.lua): it started, or it is finished. If it never did,
+-- nothing changes.
+local function release_unique(id, print)
+    if redis.call('HGET', key('unique'), print) == id then
+        redis.call('HDEL', key('unique'), print)
+    end
+end
+
+local function release_finished(id, row)
+    local unique = extra_of(row, 'unique')
+    if unique then
+        release_unique(id, unique[1])
+    end
 end
 
 -- The row of a message; nil when Redis has none.

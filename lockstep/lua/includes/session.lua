@@ -4,9 +4,12 @@
 
 local SESSION_MS = 600000
 
--- The answer given to this call before, empty for a late copy; nil when it is new.
-local function replay(session, number)
-    local packed = redis.call('GET', key('session:' .. session))
+local function session_key(session)
+    return key('session:' .. session)
+end
+
+-- The answer given to this call before, by what is kept of its session; empty for a late copy, nil when it is new.
+local function replay_of(packed, number)
     if packed then
         local last = cmsgpack.unpack(packed)
         if last[1] == number then
@@ -18,7 +21,11 @@ local function replay(session, number)
     return nil
 end
 
+local function replay(session, number)
+    return replay_of(redis.call('GET', session_key(session)), number)
+end
+
 local function remember(session, number, answer)
-    redis.call('SET', key('session:' .. session), cmsgpack.pack({number, answer}), 'PX', SESSION_MS)
+    redis.call('SET', session_key(session), cmsgpack.pack({number, answer}), 'PX', SESSION_MS)
     return answer
 end
