@@ -10,7 +10,7 @@ from lockstep.deadletters import BATCH, DeadFilter
 from lockstep.deadrequests import parse_filter
 from lockstep.errors import InvalidMessage
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids.", show_default=False)]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids.", show_default=False)]
 Queue = Annotated[str | None, typer.Option("--queue", help="Of this queue.", show_default=False)]
 Actor = Annotated[str | None, typer.Option("--actor", help="Of this actor.", show_default=False)]
 Group = Annotated[str | None, typer.Option("--group", help="Of this group.", show_default=False)]

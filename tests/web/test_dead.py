@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lockstep import deadletters
 from lockstep.deadletters import DeadFilter, Redrive
 from lockstep.parsing import api_keys
 from lockstep.records import Lease
@@ -91,8 +92,12 @@ def test_filtered(dead: Client, query: str, ids: list[str]) -> None:
     assert sorted(ids_of(dead.get(DEAD + query))) == ids
 
 
+@pytest.mark.parametrize("look", [1, 4, 2000])
 def test_page_by_page_over_queues_and_shards(
-    settings: Settings, make_client: Callable[[Settings], Client]
+    settings: Settings,
+    make_client: Callable[[Settings], Client],
+    monkeypatch: pytest.MonkeyPatch,
+    look: int,
 ) -> None:
     client = make_client(replace(settings, queue_shards=3))
     store = client.app.state.context.broker.store
@@ -104,6 +109,8 @@ def test_page_by_page_over_queues_and_shards(
     expected = ids_of(client.get(f"{DEAD}?limit=200"))
     died = {item["id"]: item["died_at"] for item in client.get(f"{DEAD}?limit=200").json()["items"]}
     assert len(died) == 20
+    monkeypatch.setattr(deadletters, "PAGE_LOOK", look)
+    monkeypatch.setattr(deadletters, "_LEAST_LOOK", min(look, 50))
     assert sorted(died.values(), reverse=True) == [died[one] for one in expected]
     for limit in (1, 3, 7):
         found, cursor = [], ""
