@@ -11,6 +11,7 @@ import typer
 from lockstep.cli import (
     dead,
     intake,
+    drain,
     limits,
     message,
     messages,
@@ -51,6 +52,7 @@ app.command("cancel")(operations.cancel)
 app.command("promote")(operations.promote)
 app.command("retry")(operations.retry)
 app.command("purge")(operations.purge)
+app.command("drain")(drain.drain)
 app.command("pause")(switches.pause)
 app.command("resume")(switches.resume)
 app.command("skip")(dead.skip)

@@ -17,6 +17,7 @@ import pytest
 from dramatiq import Worker
 
 from lockstep.broker import LockstepBroker
+from lockstep.draining import holding_up, left_of
 from lockstep.errors import InvalidMessage, NotFound, WrongState
 from lockstep.groups import GroupRecord
 from lockstep.parsing import Backoff
@@ -285,3 +286,28 @@ def test_the_actor_of_the_manual_ends_early(broker: LockstepBroker, start: Start
     wait_for("it runs", lambda: broker.store.message(sent.message_id).state is MessageState.RUNNING)
     broker.store.switches.cancel(sent.message_id)
     assert ended(sent.message_id).state is MessageState.CANCELLED
+
+
+def test_what_will_never_drain_by_itself_is_named(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    @dramatiq.actor(group_by="{g}", max_attempts=1, on_dead="block")
+    def work(g: str) -> None:
+        if g == "dead":
+            raise ValueError
+
+    dead, _ = work.send(g="dead"), work.send(g="dead")
+    alone = work.send_with_options(kwargs={"g": "dead"}, group="alone")
+    broker.store.pause("default", "still")
+    work.send(g="still")
+    start()
+    for message in (dead, alone):
+        assert ended(message.message_id).state is MessageState.DEAD
+    counts = broker.store.counts("default")
+    left = left_of(dataclasses.replace(counts, claimers={}, paused=True), broker.store.groups)
+    assert (left.messages, left.total) == ({MessageState.WAITING: 2}, 2)
+    assert left.hindrances == (
+        "the queue is paused",
+        "no worker claims from it",
+        f"group 'dead' waits for an operator, because of the dead letter {dead.message_id!r}",
+        "group 'still' is paused",
+    )
+    assert [one.group for one in holding_up(broker.store.groups, "default", 2)] == ["dead", "still"]
