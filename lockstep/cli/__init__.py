@@ -10,8 +10,8 @@ import typer
 
 from lockstep.cli import (
     dead,
-    intake,
     drain,
+    intake,
     limits,
     message,
     messages,

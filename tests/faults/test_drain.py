@@ -57,10 +57,10 @@ def test_a_drain_ends_when_all_that_was_accepted_has(run):
 
 def test_a_drain_that_takes_too_long_tells_what_is_left(run):
     run.start()
-    run.send("slow", seconds=60.0)
+    run.store.pause(QUEUE, "asleep")  # before a worker may take one
+    run.wait_started(run.send("slow", seconds=60.0))
     run.send("asleep")
     run.send("asleep")
-    run.store.pause(QUEUE, "asleep")
     began = time.monotonic()
     running = drain(run, "--timeout", "1.5", "--resume")
     out, err = running.communicate(timeout=60)

@@ -127,3 +127,10 @@ def test_bytes_that_are_no_row_go_too(shard: Shard) -> None:
         shard.redis.hset(shard.key("messages"), str(n), bytes_)
     assert purge(shard, "ready", 0, 10) == [len(GARBAGE), 1, 0]
     assert "messages" not in shard.snapshot()
+
+
+def test_a_purged_message_keeps_no_other_out(shard: Shard) -> None:
+    shard.enqueue(message("1", "a", unique=["print", "finished"]))
+    assert shard.snapshot()["unique"] == {"print": "1"}
+    assert purge(shard, "ready", 0, 10) == [1, 1, 0]
+    assert "unique" not in shard.snapshot()
