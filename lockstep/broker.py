@@ -20,7 +20,7 @@ from lockstep.consumer import LockstepConsumer
 from lockstep.envelope import current_encoder
 from lockstep.errors import IdempotencyConflict, InvalidMessage, LeaseLost
 from lockstep.holding import HeldMessages
-from lockstep.preparing import Prepared, keyed_together, prepare
+from lockstep.preparing import Prepared, keyed_together, prepare, with_words
 from lockstep.records import Accepted
 from lockstep.settings import Settings
 from lockstep.states import Verb
@@ -167,7 +167,8 @@ class LockstepBroker(Broker):
         return accepted
 
     def _prepare(self, message: "Message[Any]", delay: int | None) -> Prepared:
-        return prepare(self, message, delay, self.settings.max_payload_bytes)
+        prepared = prepare(self, message, delay, self.settings.max_payload_bytes)
+        return with_words(prepared) if self.settings.search_index else prepared
 
     def _check_follow_up(self) -> bool:
         """Whether a running actor sends; one whose lease is lost may not: another process may be sending the same."""

@@ -8,7 +8,7 @@ stands at the end of a key, so nothing in it is special.
 key            type    what is in it
 =============  ======  ==================================================================
 meta           hash    seq, fence, epoch, hold_since, hold_until, reaped_at, latest, amnesty, paused (ms),
-                       leveled, turn, limits
+                       leveled, turn, limits, indexed
 messages       hash    message id -> row (see ``lua/includes/row.lua``)
 group:g:GROUP  list    ids of a group's unfinished messages, its head first
 ready          list    refs of groups whose head may be claimed; those with a priority of 1 to 9 in
@@ -37,6 +37,7 @@ claimers       zset    consumer -> ms when it last reaped; who must be waited fo
 unique         hash    print -> id of the message that is the only one by it until it started or finished
 unique:PRINT   string  the same for a period; expires
 stats          hash    counters and histogram buckets
+word:WORD      set     ids of messages that are found by a word (SEARCH_INDEX)
 session:NAME   string  the last call of a session and its answer; expires after ten minutes
 =============  ======  ==================================================================
 

@@ -24,6 +24,7 @@ from lockstep.errors import InvalidMessage, PayloadTooLarge, UnknownActor
 from lockstep.prints import print_of
 from lockstep.records import NewMessage
 from lockstep.schedules import tick_id, tick_of
+from lockstep.words import words_of_arguments
 
 #: Options of a message that only decide how it is enqueued; they do not travel with it.
 _CONSUMED: Final = frozenset(
@@ -116,6 +117,14 @@ def keyed_together(prepared: Sequence[Prepared], key: str) -> list[Prepared]:
         )
         for index, one in enumerate(prepared)
     ]
+
+
+def with_words(prepared: Prepared) -> Prepared:
+    """The same, found by the words of its arguments from then on."""
+    words = words_of_arguments(prepared.message.args, prepared.message.kwargs)
+    if not words:
+        return prepared
+    return prepared._replace(new=replace(prepared.new, extra={**prepared.new.extra, "words": words}))
 
 
 def _id_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str:

@@ -18,6 +18,7 @@ from lockstep.link import Call, Link
 from lockstep.listing import Listing
 from lockstep.purging import Purges
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
+from lockstep.retention import Retention
 from lockstep.schedules import Schedules
 from lockstep.sending import Sending
 from lockstep.settings import Settings
@@ -44,6 +45,7 @@ class Store(Calls):
         self.purges = Purges(self)
         self.groups = Groups(self)
         self.listing = Listing(self)
+        self.retention = Retention(self)
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
@@ -82,6 +84,7 @@ class Store(Calls):
         age_ms = int(settings.retention_done_age * 1000)
         dead_ms = int(settings.retention_dead_age * 1000)
         arguments = [claimer, settings.lease_ms, gap_ms, settings.max_crashes, REAP_BATCH, age_ms, dead_ms]
+        arguments.append(settings.retention_done_count)
         reaped = replies.reaped(self.run("reap", shard, arguments, keys=[self.limits.key]))
         if reaped.new:  # a queue is listed again soon after Redis lost its data: its workers come back first
             self.sending.list_queue(shard.queue)

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from lockstep.cli import (
+    cleanup,
     dead,
     drain,
     intake,
@@ -48,6 +49,7 @@ app.command("groups")(tables.groups)
 app.command("workers")(tables.workers)
 app.command("message")(message.message)
 app.command("messages")(messages.messages)
+app.command("cleanup")(cleanup.cleanup)
 app.command("cancel")(operations.cancel)
 app.command("promote")(operations.promote)
 app.command("retry")(operations.retry)

@@ -124,7 +124,8 @@ def _environment(port: int | None, workers: int | None, threads: int | None) -> 
     """The environment of all processes: options, else what is set already, else the defaults of this command."""
     options = {"PORT": port, "WORKER_PROCESSES": workers, "WORKER_CONCURRENCY": threads}
     dotenv = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    environment = {"WORKER_PROCESSES": "2", "WORKER_CONCURRENCY": "8", **dotenv, **os.environ}
+    environment = {"WORKER_PROCESSES": "2", "WORKER_CONCURRENCY": "8", "SEARCH_INDEX": "true"}
+    environment |= {**dotenv, **os.environ}
     environment.update({name: str(value) for name, value in options.items() if value is not None})
     environment["PATH"] = os.pathsep.join((str(SCRIPTS), environment.get("PATH", os.defpath)))
     return environment

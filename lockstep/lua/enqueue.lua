@@ -21,6 +21,7 @@
 -- @include group
 -- @include ready
 -- @include state
+-- @include index
 
 local MOST, COUNT = tonumber(ARGV[3]), tonumber(ARGV[6])
 
@@ -99,6 +100,7 @@ local function accept(i, id, extra)
     sequence = sequence and sequence + 1 or redis.call('HINCRBY', KEYS[1], 'seq', 1)
     actors[actor] = (actors[actor] or 0) + 1
     rows[#rows + 1] = id
+    index_words(id, extra)
     delay = tonumber(delay) or tonumber(string.sub(delay, 2)) - NOW
     prioritised = prioritised or extra and extra.priority
     local holds_place = delay > 0 and extra and extra.hold_place and is_listed(ref)

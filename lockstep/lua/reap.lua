@@ -4,7 +4,8 @@
 -- ARGV:    1 claimer ('' for a process that claims nothing), 2 lease (ms),
 --          3 gap (ms) between reaps beyond which holders may have been unable to renew,
 --          4 crashes until a message is dead, 5 batch, 6 age (ms) of the oldest finished record to keep,
---          7 age (ms) of the oldest dead letter to keep (0 or nothing: all are kept)
+--          7 age (ms) of the oldest dead letter to keep (0 or nothing: all are kept),
+--          8 finished records of a kind to keep (nothing: any number)
 -- Answers: leases extended; what came due; ids put back; ids that are dead as worker_lost; 1 when
 --          the claimer was not known; ids that were to be cancelled and now are; tokens of leases whose messages are
 --          to be cancelled: some of them, when there are more than a batch
@@ -25,10 +26,12 @@
 -- @include exhume
 -- @include cancelled
 -- @include finished
+-- @include retention
 -- @include discard
 
 local LEASE_MS, GAP, MAX_CRASHES = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local BATCH, KEEP_MS, KEEP_DEAD_MS = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7] or 0)
+local KEEP = tonumber(ARGV[8] or math.huge)
 
 local meta = redis.call('HMGET', KEYS[1], 'reaped_at', 'amnesty', 'latest', 'paused')
 local reaped_at = tonumber(meta[1] or NOW)
@@ -130,17 +133,8 @@ if revision and revision ~= redis.call('HGET', KEYS[1], 'limits') then
     open_lanes()
 end
 
-for _ = 1, BATCH do
-    local oldest = redis.call('LINDEX', key('done_order'), 0)
-    local record = oldest and redis.call('HGET', key('done'), oldest)
-    if not record or select(2, cmsgpack.unpack(string.sub(record, TOKEN_LENGTH + 1))) > NOW - KEEP_MS then
-        break
-    end
-    redis.call('LPOP', key('done_order'))
-    redis.call('HDEL', key('done'), oldest)
-    forget({oldest})
-end
-drop_older('cancelled', NOW - KEEP_MS, BATCH)
+drop_done(NOW - KEEP_MS, KEEP, BATCH)
+drop_older('cancelled', NOW - KEEP_MS, KEEP, BATCH)
 if KEEP_DEAD_MS > 0 then
     discard_older(NOW - KEEP_DEAD_MS, BATCH)
 end

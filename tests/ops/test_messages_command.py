@@ -1,4 +1,4 @@
-"""``lockstep messages``, as a person types it."""
+"""``lockstep messages`` and ``lockstep cleanup``, as a person types them."""
 
 import json
 
@@ -20,3 +20,15 @@ def test_messages_are_listed_and_filtered(run: Run) -> None:  # noqa: F811
     refused = run("messages", "--q", "hello")
     assert refused.returncode == 2
     assert "SEARCH_INDEX" in refused.stderr
+
+
+def test_cleanup_says_what_went(run: Run) -> None:  # noqa: F811
+    assert run("send", "--file", "-", stdin=request(id="m1") + request(id="m2")).returncode == 0
+    assert run("cancel", "m1").returncode == 0
+    assert "done 0, cancelled 0, dead 0" in run("cleanup").stdout
+    removed = json.loads(run("cleanup", "--older-than", "0s", "--queue", "messages", "--json").stdout)
+    assert removed == {"done": 0, "cancelled": 1, "dead": 0}
+    assert run("message", "m1").returncode == 1
+    assert run("message", "m2").returncode == 0
+    assert run("cleanup", "--queue", "nosuch").returncode == 1
+    assert run("cleanup", "--older-than", "soon").returncode == 2

@@ -25,6 +25,7 @@
 -- extra.begun      true when nothing may go before it though it has no failure: an attempt was put back
 -- extra.kind       of a dead letter: see includes/dead.lua
 -- extra.redriven   times that it was redriven
+-- extra.words      words that it is found by (includes/index.lua)
 
 local ROW = {
     REF = 1, ACTOR = 2, PAYLOAD = 3, SEQUENCE = 4, ENQUEUED = 5, FAILURES = 6, CRASHES = 7,
