@@ -13,10 +13,11 @@ _VALUES: Final = 200
 #: Characters of one text that are read.
 _TEXT: Final = 2000
 
-_RUN: Final = re.compile(r"[^\W_]+")
+#: A run of letters and digits that is long enough to be a word, whole.
+_RUN: Final = re.compile(r"[^\W_]{3,}")
 
 #: Characters of a word.
-_LEAST, _LONGEST = 3, 32
+_LONGEST: Final = 32
 
 
 def words_of(text: str) -> list[str]:
@@ -35,8 +36,8 @@ def words_of_arguments(args: Any, kwargs: Mapping[str, Any]) -> list[str]:
     return list(found)
 
 
-def _runs(text: str) -> Iterator[str]:
-    return (run for run in _RUN.findall(text) if _LEAST <= len(run) <= _LONGEST)
+def _runs(text: str) -> list[str]:
+    return [run for run in _RUN.findall(text) if len(run) <= _LONGEST]
 
 
 def _values(values: list[Any]) -> Iterator[str]:
