@@ -40,7 +40,7 @@ def _judge(run: FaultRun, name: str) -> None:
     verdict = run.verdict()
     assert verdict.outcome is Outcome.VALID, verdict
     assert all(worker.process.poll() is None for worker in run.workers)
-    assert all("redis.back" in worker.text() for worker in run.workers)
+    wait_for("they say so", lambda: all("redis.back" in worker.text() for worker in run.workers))
 
 
 def _refusal(run: FaultRun) -> NotAccepted | RedisUnavailable:
