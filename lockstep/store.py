@@ -10,6 +10,7 @@ from lockstep import replies, scripts
 from lockstep.calls import Calls
 from lockstep.deadletters import DeadLetters
 from lockstep.errors import NotFound
+from lockstep.fsck import Fsck
 from lockstep.groups import Groups
 from lockstep.intake import Intake
 from lockstep.keys import ShardKeys
@@ -44,6 +45,7 @@ class Store(Calls):
         self.switches = Switches(self, self.dead)
         self.purges = Purges(self)
         self.groups = Groups(self)
+        self.fsck = Fsck(self)
         self.listing = Listing(self)
         self.retention = Retention(self)
 

@@ -13,6 +13,7 @@ from lockstep.cli import (
     dead,
     drain,
     intake,
+    fsck,
     limits,
     message,
     messages,
@@ -60,6 +61,7 @@ app.command("resume")(switches.resume)
 app.command("skip")(dead.skip)
 app.add_typer(dead.app, name="dead")
 app.command("accept")(intake.accept)
+app.command("fsck")(fsck.fsck)
 app.add_typer(limits.app, name="limits")
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import redis
 
 from lockstep import replies, scripts
+from lockstep.calls import Calls
 from lockstep.exchange import settlement_arguments
 from lockstep.keys import ShardKeys, global_key
 from lockstep.records import Claim, Lease, Reaped, Settlement
+from lockstep.settings import Settings
 from lockstep.states import Verb
 
 LEASE_MS = 60_000
@@ -84,6 +86,7 @@ class Shard:
 
     def __init__(self, client: "redis.Redis", keys: ShardKeys) -> None:
         self.redis: Any = client  # its types mix those of all protocols
+        self.keys = keys
         self.prefix = keys.prefix
         self.limits = global_key(keys.namespace, "limits")
         self.control = global_key(keys.namespace, "control")
@@ -301,6 +304,13 @@ class Shard:
         return text(packed[:TOKEN_LENGTH]), *_plain(
             self.redis.execute_command("EVAL", unpack, 0, packed[TOKEN_LENGTH:])
         )
+
+
+def calls_of(shard: Shard) -> Calls:
+    """What the parts of the store are made of, on the namespace of a shard."""
+    options = shard.redis.connection_pool.connection_kwargs
+    url = f"redis://{options['host']}:{options['port']}/{options.get('db', 0)}"
+    return Calls(Settings.load({"REDIS_URL": url, "QUEUE_NAMESPACE": shard.keys.namespace}, env_file=""))
 
 
 def _plain(reply: Any) -> Any:

@@ -15,11 +15,12 @@ from hypothesis.stateful import (
 )
 
 from lockstep import replies
+from lockstep.fsck import Fsck
 from lockstep.keys import ShardKeys
 from lockstep.records import Claim, Lease, Settlement
 from lockstep.states import MessageState, Verb
 from tests.scripts.model import KEEP_DONE, MAX_CRASHES, Model
-from tests.scripts.shard import HOUR, Shard, message, settlement
+from tests.scripts.shard import HOUR, Shard, calls_of, message, settlement
 
 groups = st.sampled_from(["a", "b", None])
 picks = st.integers(0, 100)
@@ -33,6 +34,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self, client: "redis.Redis") -> None:
         super().__init__()
         self.shard = Shard(client, ShardKeys(f"t{secrets.token_hex(6)}", "q", 0))
+        self.fsck = Fsck(calls_of(self.shard))
         self.model = Model()
         self.held: dict[str, Lease] = {}
         self.ended: list[Lease] = []
@@ -297,6 +299,7 @@ class Machine(RuleBasedStateMachine):
         assert counts.messages == self.model.counts()
         assert counts.groups == self.model.group_counts()
         assert counts.paused == self.model.all_paused
+        assert self.fsck.check_shard(self.shard.keys) == []
         for id_ in self.model.messages:
             told = self.shard.state(id_)
             assert told is not None
