@@ -47,6 +47,8 @@ def _with_progress(work: Callable[[Callable[[int], None] | None], Report]) -> Re
 def _print(report: Report, *, repair: bool) -> None:
     if repair and report.found:
         _print_table("Repaired", report.repaired)
+    for what in report.unchecked:
+        out.print(f"Not checked: {what}.", markup=False, highlight=False, soft_wrap=True)
     if report.left:
         _print_table("Wrong", report.left)
     elif report.found:

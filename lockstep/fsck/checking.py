@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from lockstep.calls import Calls
-from lockstep.fsck.counts import Counts
+from lockstep.fsck.counts import MOST_LEASES, Counts
 from lockstep.fsck.findings import Finding, Report
 from lockstep.fsck.pages import PAGE, Item, Pages
 from lockstep.keys import ShardKeys
@@ -57,13 +57,13 @@ class Fsck:
             self._calls.check_queue(queue)
         queues = self._calls.queues() if queue is None else [queue]
         progress = _Progress(tell=tell)
-        found = self._check(queues, progress)
-        report = Report(found=found, left=found)
+        report = Report()
+        report.found = report.left = self._check(queues, progress, report)
         for _ in range(_ROUNDS if repair else 0):
             if not report.left:
                 break
             report.repaired += self._repair(report.left)
-            report.left = self._check(queues, progress)
+            report.left = self._check(queues, progress, report)
         report.checked = progress.checked
         return report
 
@@ -73,14 +73,17 @@ class Fsck:
 
     # -- checking -----------------------------------------------------------------------------------------------
 
-    def _check(self, queues: Iterable[str], progress: _Progress) -> list[Finding]:
+    def _check(self, queues: Iterable[str], progress: _Progress, report: Report) -> list[Finding]:
         found = [
             finding
             for queue in queues
             for shard in self._calls.shards(queue)
             for finding in self._check_shard(shard, progress)
         ]
-        found += self._counts.find_running()
+        running = self._counts.find_running()
+        if running is None:
+            report.unchecked = [f"what runs under limits: there are more than {MOST_LEASES} leases"]
+        found += running or []
         return sorted(found, key=lambda one: one.rank)
 
     def _check_shard(self, shard: ShardKeys, progress: _Progress) -> list[Finding]:
@@ -102,10 +105,14 @@ class Fsck:
     # -- mending ------------------------------------------------------------------------------------------------
 
     def _repair(self, findings: Sequence[Finding]) -> list[Finding]:
-        repaired = [one for one in findings if one.what in ("count", "token") and self._counts.repair(one)]
         by_shard: dict[tuple[str, int], list[Finding]] = {}
+        repaired: list[Finding] = []
         for one in findings:
-            if one.what not in ("count", "token"):
+            if one.what in ("count", "token"):
+                repaired += [one] if self._counts.repair(one) else []
+            elif one.what == "running":
+                repaired += self._counts.find_running(repair=True) or []
+            else:
                 by_shard.setdefault((one.queue, one.shard), []).append(one)
         for (queue, number), of_shard in by_shard.items():
             repaired += self._repair_shard(self._calls.shards(queue)[number], of_shard)

@@ -13,9 +13,11 @@ ORDER: Final = (
     "group",
     "waiter",
     "lane",
+    "word",
     "unique",
     "token",
     "count",
+    "running",
 )
 
 
@@ -57,6 +59,7 @@ class Report:
         default_factory=list
     )  #: may hold more than was found: one fault can hide another
     left: list[Finding] = field(default_factory=list)  #: what is wrong at the end
+    unchecked: list[str] = field(default_factory=list)  #: what could not be checked
 
     def view(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -65,4 +68,5 @@ class Report:
             "found": [one.view() for one in self.found],
             "repaired": [one.view() for one in self.repaired],
             "left": [one.view() for one in self.left],
+            "unchecked": self.unchecked,
         }

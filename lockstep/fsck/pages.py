@@ -35,7 +35,7 @@ class Pages:
     def __init__(self, calls: Calls, shard: ShardKeys) -> None:
         self._calls = calls
         self._shard = shard
-        self._names: dict[str, set[bytes]] = {"group:": set(), "kind:": set(), "lane:": set()}
+        self._names: dict[str, set[bytes]] = {"group:": set(), "kind:": set(), "lane:": set(), "word:": set()}
         self._ready: Counter[bytes] = Counter()
         self._placed: set[bytes] = set()  # ids that were seen in a group or scheduled
 
@@ -51,6 +51,8 @@ class Pages:
         yield from self._groups()
         yield from self._members("kind", "letter", "kinds", "HSCAN")
         yield from self._members("lane", "waiter", "lanes", "ZSCAN")
+        for word in self._names["word:"]:
+            yield from (("word", one, word, "") for one in self._scan(b"word:" + word, "SSCAN"))
         yield from (("unique", name, b"", "") for name in self._scan("unique", "HSCAN"))
 
     # -- kinds of things ----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 -- Purpose: say what is wrong with some things of a shard. Writes nothing.
 -- KEYS:    1 meta of the shard
 -- ARGV:    for each thing, at most 500: what it is (group, message, scheduled, done, kind, letter, lane, waiter,
---          unique), its name, where it was seen ('' nowhere), how often it was seen in lists ('' not looked;
+--          word, unique), its name, where it was seen ('' nowhere), how often it was seen in lists ('' not looked;
 --          see includes/audit.lua)
 -- Answers: for each fault: what it is, its name, where it was seen, the fault
 -- States:  none changes

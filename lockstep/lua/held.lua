@@ -1,18 +1,16 @@
--- Purpose: read what ends with some leases. Writes nothing.
+-- Purpose: read the tokens of some leases. Writes nothing.
 -- KEYS:    1 meta of the shard
 -- ARGV:    refs of groups, at most 500
--- Answers: for each that is leased: its token, the instances of limits in which it runs
+-- Answers: the token of each that is leased
 -- States:  none changes
 
 -- @include shard
 -- @include lease
 
 local answer = {}
-for _, ref in ipairs(ARGV) do
-    local packed = redis.call('HGET', key('leases'), ref)
+for _, packed in ipairs(redis.call('HMGET', key('leases'), unpack(ARGV))) do
     if packed then
-        local extras = extras_of(packed)
-        answer[#answer + 1] = {string.sub(packed, 1, TOKEN_LENGTH), extras and extras.slots or {}}
+        answer[#answer + 1] = string.sub(packed, 1, TOKEN_LENGTH)
     end
 end
 return answer

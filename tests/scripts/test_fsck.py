@@ -1,10 +1,12 @@
 """Whatever is broken in a shard, a check finds it, a repair mends it, and everything then runs in order."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from lockstep import scripts
 from lockstep.fsck import Finding, Fsck
 from lockstep.states import Verb
 from tests.scripts.shard import HOUR, Shard, calls_of, message, settlement
@@ -192,6 +194,14 @@ DAMAGES: dict[str, tuple[Damage, set[tuple[str, str, str]]]] = {
         lambda r, k: r.zadd(k("cancelled"), {"a1": 1}),
         {("message", "a1", "listed as cancelled")},
     ),
+    "word of nobody": (
+        lambda r, k: r.sadd(k("word:x"), "a1", "nobody"),
+        {("word", "a1", "stray"), ("word", "nobody", "stray")},
+    ),
+    "the only one of nobody": (
+        lambda r, k: r.hset(k("unique"), "print", "a1"),
+        {("unique", "print", "stray")},
+    ),
     "token without lease": (lambda r, k: r.sadd(k("cancelling"), "x"), {("token", "x", "without lease")}),
 }
 
@@ -260,3 +270,85 @@ def drain_in_order(shard: Shard) -> None:
 def ended(shard: Shard) -> set[str]:
     state = shard.snapshot()
     return {*state.get("done", {}), *state.get("dead", {}), *state.get("cancelled", {})}
+
+
+@pytest.mark.parametrize(("counted", "right"), [("7", "1"), (None, "1")])
+def test_what_runs_under_limits_is_counted_anew(
+    shard: Shard, fsck: Fsck, counted: str | None, right: str
+) -> None:
+    shard.redis.hset(shard.limits, "run:concurrency:act", 1)
+    shard.enqueue(message("1", "a"), message("2", "b"))
+    lease = shard.lease()
+    assert shard.claim(2).leases == []
+    assert fsck.run().found == []
+    running = f"{shard.limits}:running"
+    shard.redis.delete(running) if counted is None else shard.redis.hset(running, "act", counted)
+
+    report = fsck.run(repair=True)
+    assert [(one.what, one.name, one.right) for one in report.found] == [("running", b"act", right)]
+    assert report.left == []
+    assert shard.redis.hgetall(running) == {b"act": right.encode()}
+
+    shard.settle(settlement(lease, Verb.COMPLETE))
+    assert [one.id for one in shard.claim(2).leases] == ["2"]
+    assert fsck.run().found == []
+
+
+def test_a_count_that_moved_since_is_left_alone(shard: Shard) -> None:
+    shard.redis.hset(shard.limits, "act", 3)
+    run = shard.redis.execute_command
+    script = scripts.load("recount").text
+    assert run("EVAL", script, 1, shard.limits, "act", "2", "1") == []
+    assert run("EVAL", script, 1, shard.limits, "act", "3", "1", "x", "", "2") == [b"act", b"x"]
+    assert run("EVAL", script, 1, shard.limits, "act", "1", "0") == [b"act"]
+    assert shard.redis.hgetall(shard.limits) == {b"x": b"2"}
+
+
+def test_nothing_is_found_while_workers_work(shard: Shard, fsck: Fsck) -> None:
+    """What moves while pages are turned is looked at again, and is right."""
+    shard.redis.hset(shard.limits, "run:concurrency:act", 5)
+    stop, moved = threading.Event(), [0]
+
+    def work() -> None:
+        while not stop.is_set():
+            moved[0] += 1
+            number = moved[0]
+            shard.enqueue(message(f"{number}", f"g{number % 7}"), message(f"late{number}", "late", delay=1))
+            leases = shard.claim(3).leases
+            shard.settle(*(settlement(one, list(Verb)[int(one.fence) % 4], reason="why") for one in leases))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(20):
+            before = moved[0]
+            report = fsck.run()
+            assert report.found == []
+            assert report.checked > 0
+            assert moved[0] > before
+    finally:
+        stop.set()
+        worker.join()
+
+
+def test_many_damages_at_once(shard: Shard, fsck: Fsck) -> None:
+    fill(shard)
+    for name in (
+        "ready",
+        "leases",
+        "blocked",
+        "limited",
+        "halted",
+        "done_order",
+        "dead",
+        "expiries",
+        "lanes",
+        "group:g:a",
+    ):
+        shard.redis.delete(shard.key(name))
+
+    report = fsck.run(repair=True)
+
+    assert report.left == []
+    assert len(report.repaired) > 15
+    drain_in_order(shard)

@@ -165,6 +165,7 @@ class Machine(RuleBasedStateMachine):
                 self.ended.append(lease)
                 assert self.shard.settle(settlement(lease, Verb.DEAD_LETTER, reason="why")) == [1]
                 self.model.bury(ref)
+                self.last_settle = None  # it is not the last call of its session any more
 
     @precondition(lambda self: self.model.dead)
     @rule(picked=st.lists(picks, min_size=1, max_size=4), to_head=st.booleans(), named=st.booleans())

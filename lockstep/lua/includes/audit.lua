@@ -187,6 +187,17 @@ function audits.waiter(ref, lane)
     return add({}, stands and redis.call('HGET', key('limited'), ref) ~= lane, 'stray')
 end
 
+-- A message that is found by the word `where`.
+function audits.word(id, word)
+    local row = fetch_row(id)
+    for _, one in ipairs(row and extra_of(row, 'words') or {}) do
+        if one == word then
+            return {}
+        end
+    end
+    return add({}, redis.call('SISMEMBER', key('word:' .. word), id) == 1, 'stray')
+end
+
 -- What a message is the only one by.
 function audits.unique(print)
     local id = redis.call('HGET', key('unique'), print)

@@ -62,7 +62,7 @@ local function keep_first(list, id)
 end
 
 local mends = {group = {}, message = {}, scheduled = {}, done = {}, kind = {}, letter = {}, lane = {}, waiter = {},
-    unique = {}}
+    word = {}, unique = {}}
 
 mends.group['nowhere'] = seat_anew
 
@@ -241,6 +241,10 @@ end
 
 mends.waiter['stray'] = function(ref, lane)
     redis.call('ZREM', lane_key(lane), ref)
+end
+
+mends.word['stray'] = function(id, word)
+    redis.call('SREM', key('word:' .. word), id)
 end
 
 mends.unique['stray'] = function(print)
