@@ -67,6 +67,7 @@ class LockstepBroker(Broker):
             "hold_place",
             "unique",
             "unique_by",
+            "retention",
         }
 
     @property

@@ -84,6 +84,16 @@ def check_truth(value: object, pointer: str) -> bool:
     return value
 
 
+def check_retention(value: object, pointer: str = "/retention") -> int:
+    """How long the record of a done message is kept: milliseconds, or a duration such as ``7d``; 0: not at all."""
+    if isinstance(value, str):
+        try:
+            value = round(parsing.duration(value) * 1000)
+        except ValueError as error:
+            raise InvalidMessage(pointer, str(error)) from None
+    return check_whole(value, 0, MAX_DELAY_MS, pointer)
+
+
 def check_unique(value: object, pointer: str = "/unique") -> str | int:
     """Until when a message keeps others out: ``started``, ``finished`` or a number of milliseconds."""
     if isinstance(value, str) and value in _UNIQUE:
@@ -201,6 +211,7 @@ _OPTIONS: Final[dict[str, Callable[[object, str], object]]] = {
     "hold_place": check_truth,
     "idempotency_key": check_key,
     "unique": check_unique,
+    "retention": check_retention,
     "max_retries": _retries,
     "backoff": _backoff,
     "on_dead": _on_dead,

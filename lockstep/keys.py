@@ -24,6 +24,7 @@ lanes          zset    lane -> ms when it is looked at again; 0: now, -1: always
 scheduled      zset    acceptance number and id -> ms when it joins its group
 done           hash    id -> what is remembered of a finished message
 done_order     list    ids in done, oldest first
+kept           zset    those ids in done that have a retention of their own -> ms when it ends
 dead           zset    id of a dead letter -> ms when it died
 dead_order     zset    the same ids -> their sequences: their original order
 dead_actors    hash    actor -> number of its dead letters

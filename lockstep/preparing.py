@@ -16,6 +16,7 @@ from lockstep.checks import (
     check_eta,
     check_id,
     check_options,
+    check_retention,
     check_unique,
     find_unstorable,
 )
@@ -146,6 +147,9 @@ def _extra(actor: "Actor[Any, Any]", options: Mapping[str, Any], group: str | No
     # A message without a group has no place to hold.
     if options.get("hold_place", actor.options.get("hold_place")) and group is not None:
         extra["hold_place"] = True
+    retention = options.get("retention", actor.options.get("retention"))
+    if retention is not None:
+        extra["retention"] = check_retention(retention)
     return extra
 
 

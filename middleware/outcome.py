@@ -46,7 +46,7 @@ class Outcome(Middleware):
     def before_declare_actor(self, broker: Any, actor: Any) -> None:
         """Raises InvalidOption for an option that could never work."""
         options = actor.options
-        known = {*self.actor_options, "on_dead", "on_retry_exhausted", "hold_place", "unique"}
+        known = {*self.actor_options, "on_dead", "on_retry_exhausted", "hold_place", "unique", "retention"}
         own = {name for name in options.keys() & known if options[name] is not None}
         if isinstance(options.get("backoff"), Backoff):
             own.discard("backoff")

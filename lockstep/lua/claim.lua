@@ -114,6 +114,10 @@ local function lease(ref, id, row, extras, within)
     if row[ROW.EXTRA] and row[ROW.EXTRA].unique then
         extras = start_unique(id, row[ROW.EXTRA].unique, extras)
     end
+    if row[ROW.EXTRA] and row[ROW.EXTRA].retention then
+        extras = extras or {}
+        extras.retention = row[ROW.EXTRA].retention
+    end
     fence = fence + 1
     local token = EPOCH .. ':' .. string.format('%016.0f', fence) .. ':' .. NONCE
     answer[#answer + 1] = describe(ref, token, id, row, within or 0)

@@ -23,6 +23,7 @@ local KEEP_MS, KEEP, KEEP_DEAD_MS, BATCH = tonumber(ARGV[1]), tonumber(ARGV[2]),
 
 write_though_full()
 local done = drop_done(NOW - KEEP_MS, KEEP, BATCH)
+drop_kept(BATCH)
 local cancelled = drop_older('cancelled', NOW - KEEP_MS, KEEP, BATCH)
 local dead = redis.call('ZCARD', key('dead'))
 if KEEP_DEAD_MS > 0 then

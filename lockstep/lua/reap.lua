@@ -134,6 +134,7 @@ if revision and revision ~= redis.call('HGET', KEYS[1], 'limits') then
 end
 
 drop_done(NOW - KEEP_MS, KEEP, BATCH)
+drop_kept(BATCH)
 drop_older('cancelled', NOW - KEEP_MS, KEEP, BATCH)
 if KEEP_DEAD_MS > 0 then
     discard_older(NOW - KEEP_DEAD_MS, BATCH)

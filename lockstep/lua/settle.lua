@@ -28,6 +28,7 @@
 -- @include dead
 -- @include cancelled
 -- @include finished
+-- @include kept
 
 local answer = replay(ARGV[1], ARGV[2])
 if answer then
@@ -60,6 +61,10 @@ local function complete(ref, id, packed)
         release_unique(id, extras.unique)
     end
     ended[#ended + 1] = ref
+    if extras and extras.retention then
+        keep_for(id, packed .. ENDED, extras.retention)
+        return
+    end
     finished[#finished + 1] = id
     done[#done + 1] = id
     done[#done + 1] = packed .. ENDED
@@ -188,7 +193,7 @@ end
 if #ended > 0 then
     redis.call('HDEL', key('leases'), unpack(ended))
     redis.call('ZREM', key('expiries'), unpack(ended))
-    if KEEP > 0 then
+    if KEEP > 0 and #finished > 0 then
         redis.call('HSET', key('done'), unpack(done))
         local surplus = redis.call('RPUSH', key('done_order'), unpack(finished)) - KEEP
         surplus = math.min(surplus, 1000) -- fewer are kept since a moment ago: the rest goes with later calls

@@ -12,6 +12,16 @@ local function drop_older(name, before, most, limit)
     return #ids
 end
 
+-- Those done messages whose own time is over (option `retention`).
+local function drop_kept(limit)
+    local ids = redis.call('ZRANGEBYSCORE', key('kept'), '-inf', NOW, 'LIMIT', 0, limit)
+    if #ids > 0 then
+        redis.call('ZREM', key('kept'), unpack(ids))
+        redis.call('HDEL', key('done'), unpack(ids))
+        forget(ids)
+    end
+end
+
 local function drop_done(before, most, limit)
     local surplus, ids = redis.call('LLEN', key('done_order')) - most, {}
     for i = 1, limit do

@@ -21,6 +21,7 @@
 -- extra.limit      key that its rate limits are kept apart by
 -- extra.group      group of which extra.slots messages may run at once: then each is a ref of its own
 -- extra.unique     what it is the only one by, and until when: see includes/unique.lua
+-- extra.retention  ms that its record is kept once it is done
 -- extra.cancelled  ms when it was taken back
 -- extra.begun      true when nothing may go before it though it has no failure: an attempt was put back
 -- extra.kind       of a dead letter: see includes/dead.lua
