@@ -84,7 +84,7 @@ class Pages:
 
     def _done(self) -> Iterator[Item]:
         ordered = Counter(self._list("done_order"))
-        names = set(ordered).union(self._scan("done", "HSCAN"))
+        names = set(ordered).union(self._scan("done", "HSCAN"), self._scan("kept", "ZSCAN"))
         yield from (("done", name, b"", ordered[name]) for name in names)
 
     def _messages(self) -> Iterator[Item]:

@@ -352,3 +352,24 @@ def test_many_damages_at_once(shard: Shard, fsck: Fsck) -> None:
     assert report.left == []
     assert len(report.repaired) > 15
     drain_in_order(shard)
+
+
+KEPT_DAMAGES: dict[str, tuple[Damage, str]] = {
+    "record lost": (lambda r, k: r.hdel(k("done"), "kept"), "without record"),
+    "row lost": (lambda r, k: r.hdel(k("messages"), "kept"), "without row"),
+    "time lost": (lambda r, k: r.zrem(k("kept"), "kept"), "not in order"),
+    "in order, too": (lambda r, k: r.rpush(k("done_order"), "kept"), "kept and in order"),
+}
+
+
+@pytest.mark.parametrize("damage", KEPT_DAMAGES)
+def test_records_with_a_retention_of_their_own(shard: Shard, fsck: Fsck, damage: str) -> None:
+    shard.enqueue(message("kept", "g", retention=HOUR))
+    shard.settle(settlement(shard.lease(), Verb.COMPLETE))
+    assert fsck.run().found == []
+    breaks, fault = KEPT_DAMAGES[damage]
+    breaks(shard.redis, shard.key)
+    report = fsck.run(repair=True)
+    assert ("done", "kept", fault) in found(report.found)
+    assert report.left == []
+    assert fsck.run().found == []

@@ -157,11 +157,13 @@ function audits.done(id, _, seen)
     if ordered ~= (recorded and 1 or 0) then
         ordered = times_in(key('done_order'), id)
     end
-    local faults = add({}, recorded and ordered == 0, 'not in order')
-    add(faults, not recorded and ordered > 0, 'without record')
+    local kept = redis.call('ZSCORE', key('kept'), id)
+    local faults = add({}, recorded and ordered == 0 and not kept, 'not in order')
+    add(faults, not recorded and (ordered > 0 or kept), 'without record')
     add(faults, ordered > 1, 'in order twice')
+    add(faults, ordered > 0 and kept, 'kept and in order')
     local known = redis.call('HEXISTS', key('messages'), id) == 1
-    return add(faults, (recorded or ordered > 0) and not known, 'without row')
+    return add(faults, (recorded or ordered > 0 or kept) and not known, 'without row')
 end
 
 function audits.kind(kind)

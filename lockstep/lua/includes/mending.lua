@@ -196,8 +196,13 @@ mends.done['in order twice'] = function(id)
     keep_first(key('done_order'), id)
 end
 
+mends.done['kept and in order'] = function(id)
+    redis.call('ZREM', key('kept'), id)
+end
+
 mends.done['without row'] = function(id)
     redis.call('HDEL', key('done'), id)
+    redis.call('ZREM', key('kept'), id)
     redis.call('LREM', key('done_order'), 0, id)
     redis.call('DEL', key('result:' .. id))
 end
@@ -205,6 +210,7 @@ end
 -- That it is in this order says that it is done, unless it stands where it would run.
 mends.done['without record'] = function(id)
     redis.call('LREM', key('done_order'), 0, id)
+    redis.call('ZREM', key('kept'), id)
     for _, fault in ipairs(audits.message(id, '', '')) do
         if fault == 'nowhere' then
             forget({id})
