@@ -21,6 +21,7 @@ POLICIES: Final[Mapping[str, Mapping[str, str]]] = {
     "rate limit": {"RATE_LIMITS": "bench=100000/1s"},
     "rate limit of each group": {"RATE_LIMITS": "bench=10000/10s per group"},
     "concurrency limit": {"CONCURRENCY_LIMITS": "bench=10000"},
+    "search index": {"SEARCH_INDEX": "true"},
 }
 
 #: Groups of each drain.

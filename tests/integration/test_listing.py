@@ -2,10 +2,7 @@
 
 import base64
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from lockstep.states import MessageState as S
 from lockstep.states import Verb
 from lockstep.store import Store
 from tests.scripts.shard import Shard, settlement, text
+from tests.support.manual import run_example
 
 ERROR = json.dumps({"type": "TimeoutError", "message": "slow", "traceback": ""}).encode()
 
@@ -215,13 +213,4 @@ def test_the_example_of_the_manual(store: Store, settings: Settings) -> None:
     page = Path("docs/records.md").read_text()
     code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     shown = re.findall(r"```\n(\['m1'.*?)```", page, re.DOTALL)[0]
-    assert settings.redis_url is not None
-    environment = {"REDIS_URL": settings.redis_url, "QUEUE_NAMESPACE": settings.queue_namespace}
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.stdout, result.stderr) == (shown, "")
+    assert run_example(code, settings) == (shown, "")

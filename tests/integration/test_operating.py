@@ -1,10 +1,7 @@
 """Promote, retry, purge and the groups of a queue, through the store; the examples of the manual."""
 
 import dataclasses
-import os
 import re
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -25,6 +22,7 @@ from lockstep.records import MessageRecord, NewMessage
 from lockstep.settings import Settings
 from lockstep.states import GroupState, MessageState
 from lockstep.store import Store
+from tests.support.manual import run_example
 from tests.support.waiting import wait_for
 
 Start = Callable[[], Worker]
@@ -260,17 +258,7 @@ def test_the_example_of_the_manual(broker: LockstepBroker) -> None:
     page = Path("docs/operating.md").read_text()
     code = re.findall(r"^```python\n(.*?)```", page, re.DOTALL | re.MULTILINE)[0]
     (shown,) = re.findall(r"^```\n(cancelled: .*?)```", page, re.DOTALL | re.MULTILINE)
-    settings = broker.settings
-    assert settings.redis_url is not None
-    environment = {"REDIS_URL": settings.redis_url, "QUEUE_NAMESPACE": settings.queue_namespace}
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.stdout, result.stderr) == (shown, "")
+    assert run_example(code, broker.settings) == (shown, "")
 
 
 def test_the_actor_of_the_manual_ends_early(broker: LockstepBroker, start: Start, ended: Ended) -> None:

@@ -1,9 +1,6 @@
 """Paused queues and groups, with a real worker; the example of the manual."""
 
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +14,7 @@ from lockstep.broker import LockstepBroker
 from lockstep.errors import NotFound
 from lockstep.records import MessageRecord
 from lockstep.states import GroupState
+from tests.support.manual import run_example
 from tests.support.waiting import wait_for
 
 Start = Callable[[], Worker]
@@ -89,14 +87,4 @@ def test_the_example_of_the_manual(broker: LockstepBroker) -> None:
     page = Path("docs/pausing.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (shown,) = re.findall(r"```\n(paused now.*?)```", page, re.DOTALL)
-    settings = broker.settings
-    assert settings.redis_url is not None
-    environment = {"REDIS_URL": settings.redis_url, "QUEUE_NAMESPACE": settings.queue_namespace}
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.stdout, result.stderr) == (shown, "")
+    assert run_example(code, broker.settings) == (shown, "")

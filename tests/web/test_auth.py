@@ -8,8 +8,8 @@ from lockstep.errors import InvalidSettings
 from lockstep.parsing import api_keys
 from lockstep.settings import Settings
 from tests.web.client import Client
-from web.app import ENDPOINTS
 from web.auth import check_exposure
+from web.routes import ENDPOINTS
 
 MAIL = {"actor": "mail.send", "kwargs": {"to": "a"}}
 KEYS = api_keys("shop:enqueue:s3cret,board:read:look,all:enqueue+read:ключ,ops:operate+admin:boss")

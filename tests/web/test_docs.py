@@ -6,7 +6,7 @@ from pathlib import Path
 from lockstep.checks import RESERVED
 from lockstep.metrics import BUCKETS, METRICS
 from lockstep.requests import FIELDS
-from web.app import ENDPOINTS
+from web.routes import ENDPOINTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 HTTP = (DOCS / "http.md").read_text()
