@@ -70,6 +70,7 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
     assert links
     assert [link for link in links if not Path(link).exists()] == []
+    assert {str(page) for page in Path("docs").glob("*.md")} - set(links) == set()
 
 
 def test_docs_list_every_fault_test() -> None:
