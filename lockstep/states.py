@@ -5,9 +5,10 @@ Edges of a message, each with the script that takes it:
 =========  =========  ==========================
 from       to         script
 =========  =========  ==========================
-(none)     waiting    enqueue
-(none)     scheduled  enqueue, with a delay
-(none)     backoff    enqueue, with a delay that holds its place
+(none)     waiting    enqueue, restore
+(none)     scheduled  enqueue, with a delay; restore
+(none)     backoff    enqueue, with a delay that holds its place; restore
+(none)     dead       restore
 waiting    backoff    claim, of a delayed head that holds its place
 scheduled  waiting    claim and reap, when due; promote
 waiting    running    claim

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lockstep import replies, scripts
+from lockstep.backup import Export, Import
 from lockstep.calls import Calls
 from lockstep.deadletters import DeadLetters
 from lockstep.errors import NotFound
@@ -23,6 +24,7 @@ from lockstep.retention import Retention
 from lockstep.schedules import Schedules
 from lockstep.sending import Sending
 from lockstep.settings import Settings
+from lockstep.states import MessageState
 from lockstep.switches import Switches
 
 #: How far into its group a message's position is counted.
@@ -63,6 +65,20 @@ class Store(Calls):
     def enqueue(self, queue_name: str, messages: Sequence[NewMessage]) -> list[Accepted]:
         """Accept messages of one queue: see ``Sending.enqueue``."""
         return self.sending.enqueue([(queue_name, message) for message in messages])
+
+    # -- backup -------------------------------------------------------------------------------------------------
+
+    def export(self, queue_name: str | None = None, state: MessageState | None = None) -> Export:
+        """What writes everything that is unfinished or dead as lines.
+
+        Raises:
+          NotFound: there is no such queue.
+        """
+        return Export(self, queue_name, state)
+
+    def importer(self) -> Import:
+        """What puts the messages of an export back."""
+        return Import(self, self.sending.list_queue)
 
     # -- keeping order ------------------------------------------------------------------------------------------
 

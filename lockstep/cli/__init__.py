@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from lockstep.cli import (
+    backup,
     cleanup,
     dead,
     drain,
@@ -62,6 +63,8 @@ app.command("skip")(dead.skip)
 app.add_typer(dead.app, name="dead")
 app.command("accept")(intake.accept)
 app.command("fsck")(fsck.fsck)
+app.command("export")(backup.export)
+app.command("import")(backup.import_)
 app.add_typer(limits.app, name="limits")
 
 

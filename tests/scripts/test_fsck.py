@@ -248,7 +248,7 @@ def drain_in_order(shard: Shard) -> None:
     shard.redis.delete(shard.limits)
     shard.run("relook")
     shard.run("resume", "g:pause")
-    if shard.state("block") == "dead":
+    if shard.redis.lindex(shard.key("group:g:b"), 0) == b"block":
         shard.skip("b")
     for ref in shard.redis.zrange(shard.key("expiries"), 0, -1):
         shard.expire(ref)
@@ -320,12 +320,13 @@ def test_nothing_is_found_while_workers_work(shard: Shard, fsck: Fsck) -> None:
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        for _ in range(20):
-            before = moved[0]
+        looks = 0
+        while looks < 20 or moved[0] < 200:
             report = fsck.run()
             assert report.found == []
-            assert report.checked > 0
-            assert moved[0] > before
+            assert report.checked > 0 or moved[0] < 3
+            assert worker.is_alive()
+            looks += 1
     finally:
         stop.set()
         worker.join()

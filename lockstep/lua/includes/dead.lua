@@ -27,17 +27,21 @@ local function note_kind(row)
     return kind
 end
 
+-- Note a dead letter, whose row says when it died and of which kind it is, in every list of them.
+local function enlist_dead(id, row)
+    redis.call('ZADD', key('dead'), row[ROW.DIED], id)
+    redis.call('ZADD', key('dead_order'), row[ROW.SEQUENCE] > 0 and row[ROW.SEQUENCE] or NOW_US / 1e16, id)
+    redis.call('ZADD', key('kind:' .. extra_of(row, 'kind')), row[ROW.DIED], id)
+end
+
 -- Make a message a dead letter that is in no group any more, or blocks its own. Its last attempt is remembered already.
 local function note_dead(id, row, reason)
     row[ROW.DIED] = NOW
     row[ROW.REASON] = reason
-    local kind = note_kind(row)
-    set_extra(row, 'kind', kind)
+    set_extra(row, 'kind', note_kind(row))
     release_finished(id, row)
     write_row(id, row)
-    redis.call('ZADD', key('dead'), NOW, id)
-    redis.call('ZADD', key('dead_order'), row[ROW.SEQUENCE] > 0 and row[ROW.SEQUENCE] or NOW_US / 1e16, id)
-    redis.call('ZADD', key('kind:' .. kind), NOW, id)
+    enlist_dead(id, row)
     redis.call('HINCRBY', key('dead_actors'), row[ROW.ACTOR], 1)
 end
 

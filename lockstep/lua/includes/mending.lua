@@ -162,13 +162,10 @@ mends.message['dead but not listed'] = function(id)
     local row = fetch_row(id)
     local kind = extra_of(row, 'kind')
     if not kind or redis.call('HEXISTS', key('kinds'), kind) == 0 then
-        kind = note_kind(row)
-        set_extra(row, 'kind', kind)
+        set_extra(row, 'kind', note_kind(row))
         write_row(id, row)
     end
-    redis.call('ZADD', key('dead'), row[ROW.DIED], id)
-    redis.call('ZADD', key('dead_order'), row[ROW.SEQUENCE] > 0 and row[ROW.SEQUENCE] or NOW_US / 1e16, id)
-    redis.call('ZADD', key('kind:' .. kind), row[ROW.DIED], id)
+    enlist_dead(id, row)
 end
 
 mends.message['listed as dead'] = function(id)
