@@ -5,6 +5,7 @@ import os
 from typing import Any, Final
 
 from rich.console import Console
+from rich.table import Table
 
 from lockstep.embedded import running_url
 from lockstep.errors import RedisUnavailable
@@ -46,3 +47,11 @@ def complain(text: str) -> None:
 def print_json(value: Any) -> None:
     """One JSON document on one line, for programs."""
     print(json.dumps(value), flush=True)
+
+
+def folding_table(*columns: str, title: str | None = None) -> Table:
+    """A table that shows every cell whole, in as many lines as it takes: ids are there to be copied."""
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -8,10 +8,9 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.prompt import Confirm
-from rich.table import Table
 
 from lockstep.checks import check_group
-from lockstep.cli.common import err, out, print_json, settings_with_redis
+from lockstep.cli.common import err, folding_table, out, print_json, settings_with_redis
 from lockstep.cli.deadfilter import (
     Actor,
     All,
@@ -221,7 +220,7 @@ def _print_table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]
     if not rows:
         out.print("No dead letters.")
         return
-    table = Table(*columns, title=title)
+    table = folding_table(*columns, title=title)
     for row in rows:
         table.add_row(*(_text(row[name]) for name in columns))
     out.print(table)

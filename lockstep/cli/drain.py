@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lockstep import logs
-from lockstep.cli.common import NOT_READY, complain, err, out, print_json, settings_with_redis
+from lockstep.cli.common import NOT_READY, complain, err, folding_table, out, print_json, settings_with_redis
 from lockstep.draining import LEFT, QueueLeft, holding_up, left_of
 from lockstep.errors import RedisUnavailable
 from lockstep.store import Store
@@ -124,7 +124,7 @@ def _tell(store: Store, left: list[QueueLeft], *, json: bool) -> None:
     for one in left:
         table.add_row(Text(one.queue), *(str(one.messages.get(state, 0)) for state in LEFT))
     out.print(table)
-    table = Table("queue", "group", "state", "depth", "head", "why", title="What holds it up")
+    table = folding_table("queue", "group", "state", "depth", "head", "why", title="What holds it up")
     for name, some in groups.items():
         for view in map(group_view, some):
             table.add_row(*(_cell(value) for value in (name, *_facts(view))))

@@ -6,10 +6,9 @@ from typing import Annotated, Final
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
-from rich.table import Table
 from rich.text import Text
 
-from lockstep.cli.common import err, out, print_json, settings_with_redis
+from lockstep.cli.common import err, folding_table, out, print_json, settings_with_redis
 from lockstep.fsck import Finding, Report
 from lockstep.store import Store
 
@@ -58,7 +57,7 @@ def _print(report: Report, *, repair: bool) -> None:
 
 
 def _print_table(title: str, findings: list[Finding]) -> None:
-    table = Table(*_COLUMNS, title=title)
+    table = folding_table(*_COLUMNS, title=title)
     for finding in findings[:_SHOWN]:
         view = finding.view()
         table.add_row(*(Text(_printable(view[column])) for column in _COLUMNS))

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import folding_table, out, print_json, settings_with_redis
 from lockstep.store import Store
 from lockstep.views import message_view
 
@@ -38,7 +38,7 @@ def _facts(view: dict[str, Any]) -> Table:
 
 
 def _attempts(attempts: list[dict[str, Any]]) -> Table:
-    table = Table("#", "worker", "started", "ended", "outcome", "error", title="Attempts")
+    table = folding_table("#", "worker", "started", "ended", "outcome", "error", title="Attempts")
     for number, attempt in enumerate(attempts, start=1):
         error = attempt["error"] or {}
         table.add_row(

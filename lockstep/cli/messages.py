@@ -4,10 +4,9 @@ from contextlib import closing
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import folding_table, out, print_json, settings_with_redis
 from lockstep.listrequests import parse_wanted
 from lockstep.states import MessageState
 from lockstep.store import Store
@@ -49,7 +48,7 @@ def messages(
     if json:
         print_json({"items": views})
         return
-    table = Table(*(column.removesuffix("_at") for column in _COLUMNS))
+    table = folding_table(*(column.removesuffix("_at") for column in _COLUMNS))
     for view in views:
         table.add_row(*(_cell(view[column]) for column in _COLUMNS))
     out.print(table if views else "No messages.")

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import folding_table, out, print_json, settings_with_redis
 from lockstep.groups import MAX_PAGE
 from lockstep.states import GroupState, MessageState
 from lockstep.store import Store
@@ -48,7 +48,7 @@ def groups(
     if json:
         print_json({"items": views, "more": more})
         return
-    table = Table("group", *(name.replace("_", " ") for name in _COLUMNS))
+    table = folding_table("group", *(name.replace("_", " ") for name in _COLUMNS))
     for view in views:
         name = Text(_printable(view["group"] or "(none)"), style="" if view["group"] else "dim")
         table.add_row(name, *(_cell(view[column]) for column in _COLUMNS))
