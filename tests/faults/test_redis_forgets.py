@@ -36,7 +36,9 @@ def test_forgotten_work_is_done_again_in_order_and_never_at_once(run):
     done = {event.message for event in run.events(Kind.END) if event.at < restarted}
     assert any(run.record_of(message).state != "done" for message in done)
     run.bit("tail")
+    assert run.store.fsck.run().found == []  # older, but whole
     run.drain(25)
+    assert run.store.fsck.run().found == []
     verdict = run.verdict()
     assert verdict.outcome is Outcome.VALID, verdict
     assert verdict.extra_runs > 0
