@@ -63,6 +63,7 @@ def test_plain_runs_of_a_killed_worker_are_overtaken(plain):
         for number in range(4):
             plain.send(f"g{number}", seconds=0.1)
     plain.wait_done(4)
+    plain.wait_running(victim)
     plain.kill(victim, *victim.pids)
     verdict = _drain(plain)
     assert verdict.outcome is Outcome.INVALID
