@@ -18,7 +18,12 @@ run: $(INSTALLED) ## Install, then run everything on this machine (ARGS="--demo 
 	@exec $(BIN)/lockstep up $(ARGS)
 
 test: $(INSTALLED_TEST) ## Install, then run the tests (ARGS="tests/unit -k send")
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
+	$(BIN)/python -m pytest tests/faults
+endif
 
 check: lint test ## What must pass before a commit: format, lint, types, tests
 

@@ -79,7 +79,13 @@ class FaultRun:
 
     def send_later(self, group: str, delay_ms: int) -> str:
         """Send one step that joins its group after ``delay_ms``."""
-        message = self.actor.message(group=group)
+        return self.send_with(group, {}, delay_ms=delay_ms)
+
+    def send_with(
+        self, group: str, options: Mapping[str, Any], *, delay_ms: int = 0, **arguments: Any
+    ) -> str:
+        """Send one step with options of its own."""
+        message = self.actor.message_with_options(kwargs={"group": group, **arguments}, **options)
         send = lambda: self.broker.submit(message, delay=delay_ms)  # noqa: E731
         self._record_sending(message.message_id, group, send, delay_ms)
         return str(message.message_id)
