@@ -20,16 +20,19 @@ import pytest
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
-CONVERSATIONS, LENGTH = 20, 10
+CONVERSATIONS, LENGTH, THREADS = 20, 10, 4
+KILLS_AT = {4, 8}
 
 
 class Receiver:
-    """Accepts each message by its id; one in ten fails twice before."""
+    """Accepts each message by its id; one in ten fails twice before. While its gate is shut, nobody is answered."""
 
     def __init__(self) -> None:
         self.refused: Counter[str] = Counter()
         self.accepted: dict[str, list[int]] = defaultdict(list)
-        self.requests = 0
+        self.held = 0
+        self.gate = threading.Event()
+        self.gate.set()
         self.lock = threading.Lock()
         receiver = self
 
@@ -50,7 +53,10 @@ class Receiver:
     def take(self, key: str, message: dict[str, str]) -> int:
         n = int(message["body"])
         with self.lock:
-            self.requests += 1
+            self.held += 1
+        self.gate.wait(30)
+        with self.lock:
+            self.held -= 1
             if n == 3 and self.refused[key] < 2:
                 self.refused[key] += 1
                 return 500
@@ -108,13 +114,15 @@ def test_each_conversation_arrives_whole_and_in_order(redis_url: str, stack: Exi
         ["uvicorn", "--factory", "web.app:build", "--port", str(port), "--log-level", "warning"],
         environment,
     )
-    worker = ["dramatiq", "actors", "-p", "1", "-t", "4", "--skip-logging"]
+    worker = ["dramatiq", "actors", "-p", "1", "-t", str(THREADS), "--skip-logging"]
     workers = [start(stack, worker, environment) for _ in range(2)]
     api = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5))
     wait_for("the web process is ready", lambda: ready(api), 20)
 
     ids = []
     for n in range(LENGTH):
+        if n in KILLS_AT:
+            receiver.gate.clear()
         for conversation in range(CONVERSATIONS):
             kwargs = {
                 "instance_id": "instance-123",
@@ -124,9 +132,10 @@ def test_each_conversation_arrives_whole_and_in_order(redis_url: str, stack: Exi
             answer = api.post("/api/v1/messages", json={"actor": "messages.deliver", "kwargs": kwargs})
             assert answer.status_code == 202, answer.text
             ids.append(answer.json()["id"])
-        if n in {4, 8}:
-            wait_for("work goes on", lambda seen=receiver.requests: receiver.requests > seen)
+        if n in KILLS_AT:
+            wait_for("both workers are busy", lambda: receiver.held > THREADS)
             os.killpg(workers.pop(0).pid, signal.SIGKILL)
+            receiver.gate.set()
             workers.append(start(stack, worker, environment))
 
     wait_for("all arrived", lambda: sum(map(len, receiver.accepted.values())) == CONVERSATIONS * LENGTH, 60)

@@ -101,9 +101,9 @@ def test_cut_off_for_half_a_lease_is_invisible(make_run, reset):
     try:
         run.start(REDIS_URL=proxy.url)
         for number in range(4):
-            run.send(f"g{number}", seconds=4.0)
+            first = run.send(f"g{number}", seconds=4.0)
             run.send(f"g{number}")
-        run.wait_running(run.workers[0])
+            run.wait_started(first)
         run.start()
         with run.fault(FaultKind.NOISE, "cut"):
             proxy.cut(reset=reset)

@@ -148,12 +148,13 @@ class FaultRun:
         wait_for(f"{count} ends", lambda: len(self.events(Kind.END)) >= count)
 
     def wait_running(self, worker: Worker) -> None:
-        """Return when a run of a worker has just begun: a fault that comes now hits it."""
+        """Return when one of many short runs of a worker has just begun: a fault that comes now hits it."""
 
         def began() -> bool:
-            ended = {event.run for event in self.events(Kind.END)}
-            starts = [event for event in self.events(Kind.START) if event.pid == worker.child]
-            fresh = time.monotonic_ns() - 10_000_000
+            fresh = time.monotonic_ns() - 10_000_000  # first: to read a long history takes its time, too
+            found = [one for one in read(steps.history_of(self.directory)) if one.pid == worker.child]
+            ended = {event.run for event in found if event.event is Kind.END}
+            starts = (event for event in found if event.event is Kind.START)
             return any(event.run not in ended and event.at > fresh for event in starts)
 
         wait_for("a run has begun", began)
