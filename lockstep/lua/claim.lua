@@ -19,8 +19,6 @@
 -- @include group
 -- @include ready
 -- @include due
--- @include lanes
--- @include limits
 
 local SESSION, NUMBER, EPOCH, NONCE, OWNER = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 local WANTED, LEASE_MS, HELD = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
@@ -81,7 +79,8 @@ end
 promote_due(100)
 
 local ready = count_ready()
-if ready == 0 and redis.call('EXISTS', key('lanes')) == 0 then
+local LIMITED = redis.call('EXISTS', KEYS[2], key('lanes')) > 0
+if ready == 0 and not LIMITED then
     return {NOW, 0, next_due()}
 end
 
@@ -93,7 +92,6 @@ if HELD >= 0 and ready > 0 then
     share = math.min(WANTED, math.max(0, math.ceil(groups / claimers) - HELD))
 end
 
-local LIMITED = limits_exist()
 local fence = math.max(tonumber(meta[1] or 0), NOW_US - 1)
 local by_owner = held_by(OWNER)
 local answer, leases, expiries, leased, passed = {NOW, 0, 0}, {}, {}, {}, {}
@@ -128,17 +126,36 @@ local function lease(ref, id, row, extras, within)
     leased[#leased + 1] = ref
 end
 
--- @include admit
+local observe_limits, admit, take_from_lanes
+local own_due = math.huge -- when this process may start one more, by limits of its own
+
 -- @include take
 
--- Neither what waits for limits nor what is ready comes first each time.
+-- What only limits need is declared once they matter: whatever a script declares costs every call of it.
+function observe_limits()
+    if admit then
+        return
+    end
+-- @include lanes
+-- @include limits
+-- @include admit
+-- @include waiting
+    limits_exist()
+    admit, take_from_lanes = lease_or_wait, take_due
+end
+
 local taken
-if NOW_US % 2 == 0 then
-    take_from_lanes()
+if not LIMITED then
     taken = take_ready(ready, share)
 else
-    taken = take_ready(ready, share)
-    take_from_lanes()
+    observe_limits()
+    if NOW_US % 2 == 0 then -- neither what waits for limits nor what is ready comes first each time
+        take_from_lanes()
+        taken = take_ready(ready, share)
+    else
+        taken = take_ready(ready, share)
+        take_from_lanes()
+    end
 end
 if #leased > 0 then
     redis.call('HSET', key('leases'), unpack(leases))
@@ -149,6 +166,9 @@ end
 make_ready('RPUSH', passed)
 
 local function due_in()
+    if not admit then
+        return next_due()
+    end
     local next_look = redis.call('ZRANGEBYSCORE', key('lanes'), '(' .. NOW, '(+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
     local nearest = math.min(own_due, tonumber(next_look or math.huge)) - NOW
     local due = next_due()
@@ -164,7 +184,7 @@ if ready > taken or #passed > 0 then
     end
     write_though_full()
     wake()
-elseif redis.call('ZCOUNT', key('lanes'), 0, NOW) > 0 then
+elseif admit and redis.call('ZCOUNT', key('lanes'), 0, NOW) > 0 then
     answer[2] = 1
     write_though_full()
     wake()

@@ -21,14 +21,7 @@
 -- @include lease
 -- @include group
 -- @include ready
--- @include lanes
--- @include limits
--- @include ended
--- @include death
--- @include dead
--- @include cancelled
 -- @include finished
--- @include kept
 
 local answer = replay(ARGV[1], ARGV[2])
 if answer then
@@ -36,7 +29,6 @@ if answer then
 end
 
 local EXTRA = {complete = 0, result = 2, retry = 2, dead_letter = 2, dead_result = 4, release = 3, cancel = 0}
-local OUTCOMES = {retry = 'retry', dead_letter = 'dead', dead_result = 'dead', release = 'released'}
 local KEEP = tonumber(ARGV[3])
 
 local counters_end = 5 + 2 * tonumber(ARGV[5])
@@ -52,6 +44,9 @@ end
 local ENDED = cmsgpack.pack(NOW)
 local ready_first, ready_last, ended, finished, done, results = {}, {}, {}, {}, {}, {}
 
+local rare -- what most calls do not need: see below
+local opened = false -- a lane whose limit has room again
+
 local function complete(ref, id, packed)
     if pop_head(ref) then
         ready_last[#ready_last + 1] = ref
@@ -62,7 +57,7 @@ local function complete(ref, id, packed)
     end
     ended[#ended + 1] = ref
     if extras and extras.retention then
-        keep_for(id, packed .. ENDED, extras.retention)
+        rare.keep_for(id, packed .. ENDED, extras.retention)
         return
     end
     finished[#finished + 1] = id
@@ -70,108 +65,34 @@ local function complete(ref, id, packed)
     done[#done + 1] = packed .. ENDED
 end
 
-local function back_off(ref, delay)
-    if delay > 0 then
-        redis.call('ZADD', key('blocked'), NOW + delay, ref)
-    else
-        ready_first[#ready_first + 1] = ref
-    end
-end
-
--- Each of these gets the row only where it changes it: completing does not.
-local settle = {
-    complete = complete,
-    result = function(ref, id, packed, at)
-        complete(ref, id, packed)
-        results[#results + 1] = {key('result:' .. id), ARGV[at], ARGV[at + 1]}
-    end,
-    retry = function(ref, id, packed, at, row)
-        row[ROW.FAILURES] = row[ROW.FAILURES] + 1
-        remember_attempt(row, read_lease(packed), 'retry', ARGV[at + 1])
-        write_row(id, row)
-        back_off(ref, tonumber(ARGV[at]))
-    end,
-    dead_letter = function(ref, id, packed, at, row)
-        row[ROW.FAILURES] = row[ROW.FAILURES] + 1
-        remember_attempt(row, read_lease(packed), 'dead', ARGV[at + 1])
-        if bury_head(ref, id, row, ARGV[at]) then
-            ready_last[#ready_last + 1] = ref
-        end
-    end,
-    release = function(ref, id, packed, at, row)
-        if ARGV[at + 2] == '1' then
-            row[ROW.PARKED] = row[ROW.PARKED] > 0 and row[ROW.PARKED] or NOW
-            write_row(id, row)
-        elseif ARGV[at + 1] ~= '' then
-            remember_attempt(row, read_lease(packed), 'released', '')
-            set_extra(row, 'begun', true)
-            write_row(id, row)
-        elseif tonumber(ARGV[at]) > 0 and not extra_of(row, 'begun') then -- refused inside its actor
-            set_extra(row, 'begun', true)
-            write_row(id, row)
-        end
-        back_off(ref, tonumber(ARGV[at]))
-    end,
-}
-
-local function take_away(ref, id, packed, row, started)
-    if started then
-        remember_attempt(row, read_lease(packed), 'cancelled', '')
-    end
-    note_cancelled(id, row)
-    if pop_head(ref) then
-        ready_last[#ready_last + 1] = ref
-    end
-end
-
-settle.cancel = function(ref, id, packed, _, row)
-    take_away(ref, id, packed, row, true)
-end
-
-settle.dead_result = function(ref, id, packed, at, row)
-    settle.dead_letter(ref, id, packed, at, row)
-    results[#results + 1] = {key('result:' .. id), ARGV[at + 2], ARGV[at + 3]}
-end
-
--- A release without delay and reason: the message had not started, so no limit counts it.
-local function unstarted(at)
-    return ARGV[at] == '0' and ARGV[at + 1] == '' and ARGV[at + 2] ~= '1'
-end
-
-local opened = false -- a lane whose limit has room again
-
--- The worker did not know yet, and counts (in this call, or in one on another shard) what it asked for.
-local function count_as_cancelled(actor, verb)
-    redis.call('HINCRBY', key('stats'), 'attempts|' .. actor .. '|' .. OUTCOMES[verb], -1)
-    redis.call('HINCRBY', key('stats'), 'attempts|' .. actor .. '|cancelled', 1)
+-- Declared once they matter: whatever a script declares costs every call of it.
+local function declare_rare()
+-- @include lanes
+-- @include limits
+-- @include ended
+-- @include death
+-- @include dead
+-- @include cancelled
+-- @include kept
+-- @include ends
+    rare = {end_extras = end_extras, keep_for = keep_for, settle = settle_undone}
 end
 
 local function settle_one(verb, ref, id, packed, at)
-    local row
-    if verb ~= 'complete' and verb ~= 'result' then
-        row = fetch_row(id)
-        end_lease(ref)
-        if not row then -- Redis lost the message: its group goes on without it
-            opened = end_extras(packed) or opened
-            if pop_head(ref) then
-                ready_last[#ready_last + 1] = ref
-            end
-            return 0
-        end
-        local extras = extras_of(packed)
-        local started = verb ~= 'release' or not unstarted(at)
-        if not started and extras and extras.charged then
-            recharge(extras.charged, read_lease(packed).claimed)
-        end
-        if extras and extras.cancel and verb ~= 'cancel' then
-            opened = end_extras(packed) or opened
-            take_away(ref, id, packed, row, started)
-            count_as_cancelled(row[ROW.ACTOR], verb)
-            return 2
-        end
+    local completes = verb == 'complete' or verb == 'result'
+    if not rare and (not completes or extras_of(packed)) then
+        declare_rare()
     end
-    opened = end_extras(packed) or opened
-    settle[verb](ref, id, packed, at, row)
+    if not completes then
+        return rare.settle(verb, ref, id, packed, at)
+    end
+    if rare then
+        opened = rare.end_extras(packed) or opened
+    end
+    complete(ref, id, packed)
+    if verb == 'result' then
+        results[#results + 1] = {key('result:' .. id), ARGV[at], ARGV[at + 1]}
+    end
     return 1
 end
 

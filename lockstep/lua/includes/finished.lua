@@ -2,7 +2,10 @@
 
 -- Take messages out of the search index; reads nothing where no message with words ever came.
 local function unindex(ids)
-    if redis.call('HEXISTS', KEYS[1], 'indexed') == 0 then
+    if has_index == nil then
+        read_flags()
+    end
+    if not has_index then
         return
     end
     local ids_by_word = {}

@@ -6,11 +6,17 @@ local LEVELS = 9
 -- Of so many heads claimed, one is of the level whose turn it is, however many of the first wait: so none starves.
 local TURN = 8
 
-local is_leveled
+local is_leveled, has_index
+
+-- What meta says of the whole shard: whether a message with another priority came, and whether one with words did.
+local function read_flags()
+    local flags = redis.call('HMGET', KEYS[1], 'leveled', 'indexed')
+    is_leveled, has_index = flags[1] ~= false, flags[2] ~= false
+end
 
 local function leveled()
     if is_leveled == nil then
-        is_leveled = redis.call('HEXISTS', KEYS[1], 'leveled') == 1
+        read_flags()
     end
     return is_leveled
 end
