@@ -177,6 +177,11 @@ class Store(Calls):
         """Return when Redis answers."""
         self.command("PING")
 
+    def now_ms(self) -> int:
+        """The server's clock, milliseconds since 1970."""
+        seconds, microseconds = self.command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     def redis_memory(self) -> int:
         """Bytes that Redis uses."""
         return self.sending.memory.read()[0]

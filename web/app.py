@@ -14,6 +14,8 @@ from lockstep.reaper import Reaper
 from lockstep.service import EXIT_BROKEN, Service
 from lockstep.settings import Settings
 from web.context import ANSWER_SECONDS, Context, Threads
+from web.feed import Feed
+from web.fleet import read_fleet
 from web.paths import RawPath
 from web.problems import EXCEPTIONS
 from web.recorder import RecordRequests
@@ -22,7 +24,9 @@ from web.routes import ENDPOINTS
 
 def create_app(broker: LockstepBroker, settings: Settings) -> Starlette:
     """The application over one broker; it connects to Redis when a request needs it."""
-    context = Context(broker, settings, Threads(min(ANSWER_SECONDS, settings.redis_timeout)))
+    threads = Threads(min(ANSWER_SECONDS, settings.redis_timeout))
+    feed = Feed(lambda: threads.run(lambda: read_fleet(broker.store)))
+    context = Context(broker, settings, threads, feed)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from lockstep.broker import LockstepBroker
 from lockstep.errors import RedisUnavailable
 from lockstep.settings import Settings
+from web.feed import Feed
 from web.in_flight import InFlight
 from web.recorder import Recorder
 
@@ -57,6 +58,7 @@ class Context:
     broker: LockstepBroker
     settings: Settings
     threads: Threads
+    feed: Feed  #: what event streams show
     recorder: Recorder = field(default_factory=Recorder)
     in_flight: InFlight = field(default_factory=InFlight)
 

@@ -1,6 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with a deadline for requests and problem details for what is no HTTP."""
 
 import asyncio
+import socket
 from typing import Any, Final
 
 import h11
@@ -10,6 +11,9 @@ from web import problems
 
 #: Seconds a client may take until the head of its request is complete.
 HEAD_SECONDS: Final = 10.0
+
+#: Milliseconds after which the kernel closes a connection whose client takes nothing of what is sent to it, or is gone.
+STALLED_MS: Final = 60_000
 
 
 class DeadlineProtocol(H11Protocol):
@@ -24,6 +28,13 @@ class DeadlineProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline with the connection."""
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if (
+            connection is not None
+            and hasattr(socket, "TCP_USER_TIMEOUT")
+            and connection.family != socket.AF_UNIX
+        ):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MS)
         self._start_deadline()
 
     def data_received(self, data: bytes) -> None:

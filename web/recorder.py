@@ -37,16 +37,27 @@ class RecordRequests:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started = time.perf_counter()
+        counted = False
         status = 500  # what an exception that comes through here will be answered with
 
         async def note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if (
+                    "lockstep.endless" in scope
+                ):  # it is answered now; how long a client listens is no duration
+                    count()
             await send(message)
+
+        def count() -> None:
+            nonlocal counted
+            counted = True
+            route = scope.get("lockstep.route", "unmatched")
+            self._recorder.observe(scope["method"], route, status, time.perf_counter() - started)
 
         try:
             await self._app(scope, receive, note_status)
         finally:
-            route = scope.get("lockstep.route", "unmatched")
-            self._recorder.observe(scope["method"], route, status, time.perf_counter() - started)
+            if not counted:
+                count()

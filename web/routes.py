@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from web import (
     dead,
+    events,
     groups,
     health,
     intake,
@@ -77,6 +78,7 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/api/v1/workers", groups.workers, "read"),
     Endpoint("GET", "/api/v1/intake", intake.show, "read"),
     Endpoint("PUT", "/api/v1/intake", intake.switch, "operate"),
+    Endpoint("GET", "/api/v1/events", events.stream, "read"),
     Endpoint("GET", "/api/v1/schedules", schedules.index, "read"),
     Endpoint("POST", "/api/v1/schedules/{name:segment}/run", schedules.run, "operate"),
     Endpoint("GET", "/api/v1/limits", limits.index, "read"),

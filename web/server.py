@@ -32,6 +32,13 @@ class Server(uvicorn.Server):
     Procfile platforms signal a process directly and through its group: the second signal means nothing new.
     """
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is in work; event streams have no end of their own."""
+        app = self.config.app
+        assert isinstance(app, Starlette)
+        app.state.context.feed.close()
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Answer what is in work, then stop."""
         self.should_exit = True
