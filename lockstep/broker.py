@@ -192,6 +192,21 @@ class LockstepBroker(Broker):
         """Whether this process claims: not when it stops, nor before its limits are known to Redis."""
         return not self._stopping.is_set() and not self._held_back
 
+    @property
+    def connected_queues(self) -> set[str]:
+        """The queues whose consumers Redis answers."""
+        return {consumer.queue_name for consumer in self._consumers if consumer.connected}
+
+    @property
+    def running(self) -> int:
+        """Messages that actors of this process run now."""
+        return sum(1 for message in self.held.all() if message.started_at)
+
+    @property
+    def ended(self) -> int:
+        """Attempts that ended in this process."""
+        return sum(consumer.ended for consumer in self._consumers)
+
     def start_claiming(self) -> None:
         """Claim, until ``stop_claiming``."""
         self._stopping.clear()

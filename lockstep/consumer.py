@@ -83,6 +83,9 @@ class LockstepConsumer(Consumer):
         self._crowded = False  #: other queues keep the threads so busy that messages of this one went back
         self._away_since = 0.0
         self._retry_delay = 0.0
+        self._answered = False  #: Redis has answered a turn
+        self._closed = False
+        self.ended = 0  #: attempts that ended here
         blocking = broker.store.new_blocking_link(BLOCK_SECONDS)
         self._wake_up = WakeUp(blocking, broker.store.shards(queue_name), self._on_token)
         self._wake_up.start()
@@ -117,6 +120,7 @@ class LockstepConsumer(Consumer):
 
     def close(self) -> None:
         """Settle what is left and leave; if Redis stays away, the leases end by themselves."""
+        self._closed = True
         self._wake_up.close()
         self._move_samples(force=True)
         deadline = time.monotonic() + _CLOSE_SECONDS
@@ -136,6 +140,11 @@ class LockstepConsumer(Consumer):
         with self._bell:
             self._look = True
             self._bell.notify()
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis answered the last turn of this consumer, which is not closed."""
+        return self._answered and not self._away_since and not self._closed
 
     @property
     def crowded(self) -> bool:
@@ -169,6 +178,7 @@ class LockstepConsumer(Consumer):
         self._exact[metrics.attempt_field(message.actor_name, _OUTCOMES[settlement.verb])] += 1
         if not message.started_at:
             return
+        self.ended += 1
         seconds = now - message.started_at
         self._capacity.observe(seconds)
         self._sampled.update(metrics.histogram_fields(metrics.DURATION, (message.actor_name,), seconds))
@@ -340,6 +350,7 @@ class LockstepConsumer(Consumer):
         self._retry_delay = min(1.0, self._retry_delay * 2 or 0.05)
 
     def _on_back(self) -> None:
+        self._answered = True
         if self._away_since:
             log.info(
                 "redis.back", queue=self.queue_name, seconds=round(time.monotonic() - self._away_since, 3)

@@ -51,6 +51,8 @@ queues         set     every queue that ever accepted a message or had a worker
 schedules      hash    periodic actor -> its schedule (``lua/includes/schedule.lua``); expires 35 days after the
                        last scheduler
 schedulers     zset    scheduler -> ms when it was last heard of; expires with the last
+processes      hash    process -> what it last said of itself (JSON, ``lockstep.processes``); expires with the last
+processes:seen zset    process -> ms when it was last heard of; expires with the last
 control        hash    intake (on, off), since (ms), why, source (boot, run)
 intake         string  there while the intake is off: since (ms) and why
 idempotency:W  string  what was asked under W, that is ``key:`` or ``id:`` and a client's text; expires

@@ -53,8 +53,9 @@ class Metric:
     """One metric: what it is called, what it means, and where its value comes from.
 
     ``source`` is ``stats NAME`` (counters and histograms of a queue), ``totals NAME`` (counters added up over all
-    queues), ``counts NAME`` (a field of ``QueueCounts``), ``schedules NAME`` (what schedulers declare), ``redis NAME``
-    (the server), ``intake NAME`` (its switch), or ``process NAME`` (counted by this web process alone).
+    queues), ``counts NAME`` (a field of ``QueueCounts``), ``schedules NAME`` (what schedulers declare), ``fleet NAME``
+    (what processes say of themselves), ``redis NAME`` (the server), ``intake NAME`` (its switch), or ``process NAME``
+    (counted by this web process alone).
     """
 
     name: str
@@ -166,6 +167,34 @@ METRICS: Final = (
         ("actor",),
         "When a scheduler last sent a periodic actor at a tick, seconds since 1970; 0: not yet.",
         "schedules last_run",
+    ),
+    Metric(
+        "lockstep_processes",
+        "gauge",
+        ("type", "state", "version"),
+        "Processes that were heard of lately.",
+        "fleet processes",
+    ),
+    Metric(
+        "lockstep_workers",
+        "gauge",
+        ("role", "state", "version"),
+        "Worker processes that were heard of lately.",
+        "fleet workers",
+    ),
+    Metric(
+        "lockstep_worker_capacity",
+        "gauge",
+        ("role",),
+        "Threads of worker processes, those that drain excepted.",
+        "fleet capacity",
+    ),
+    Metric(
+        "lockstep_worker_busy",
+        "gauge",
+        ("role",),
+        "Messages that run in worker processes, as they last said.",
+        "fleet busy",
     ),
     Metric(
         "lockstep_intake",

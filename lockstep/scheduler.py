@@ -13,7 +13,9 @@ from dramatiq.middleware import MiddlewareError
 from lockstep import cron, logs
 from lockstep.broker import LockstepBroker
 from lockstep.errors import InvalidOption, LockstepError, NotFound, RedisUnavailable, http_status
+from lockstep.processes import ProcessState
 from lockstep.records import Accepted
+from lockstep.reporting import Look
 from lockstep.schedules import LATE_MS, MAX_SCHEDULES, CatchUp, Mark, Schedule, tick_id
 from lockstep.views import rfc3339
 
@@ -79,6 +81,7 @@ class Scheduler:
         self._shared = broker.store.schedules
         self._schedules = schedules
         self._next: dict[tuple[str, int], int] = {}  # expression and mark -> the first tick after it
+        self.fired = 0  #: ticks, so far
         self._waiting: set[str] = set()  # actors whose ticks cannot be sent now, as was told
         self._claim_ms = _CLAIM_MS + int(broker.settings.redis_timeout * 2000)
 
@@ -168,6 +171,7 @@ class Scheduler:
         if skipped:
             ticks = {"first": rfc3339(skipped[0]), "last": rfc3339(skipped[-1]), "ticks": len(skipped)}
             log.warning("schedule.skipped", actor=actor, why=why, catch_up=schedule.catch_up.value, **ticks)
+        self.fired += len(fired)
         for tick in fired:
             log.info("schedule.fired", actor=actor, tick=rfc3339(tick), message_id=tick_id(actor, tick))
 
@@ -178,6 +182,7 @@ class SchedulerThread(threading.Thread):
     def __init__(self, scheduler: Scheduler, on_death: Callable[[], None]) -> None:
         super().__init__(name="scheduler", daemon=True)
         self.broken = False  #: it ended by a defect, of which ``on_death`` was told
+        self.beating = False  #: Redis answered the last turn
         self._scheduler = scheduler
         self._on_death = on_death
         self._stopped = threading.Event()
@@ -187,6 +192,14 @@ class SchedulerThread(threading.Thread):
     def stop(self) -> None:
         """End after the turn that runs."""
         self._stopped.set()
+
+    def look(self) -> Look:
+        """What this process does: it is ready from the first turn on."""
+        if self._stopped.is_set():
+            state = ProcessState.DRAINING
+        else:
+            state = ProcessState.READY if self.beating else ProcessState.STARTING
+        return Look(state, done=self._scheduler.fired)
 
     def run(self) -> None:
         """The loop."""
@@ -204,11 +217,13 @@ class SchedulerThread(threading.Thread):
         try:
             wait = self._scheduler.run_once()
         except RedisUnavailable as error:
+            self.beating = False
             if not self._away_since:
                 self._away_since = time.monotonic()
                 log.error("redis.lost", error=str(error))
             self._delay = min(1.0, self._delay * 2 or 0.05)
             return self._delay
+        self.beating = True
         if self._away_since:
             log.info("redis.back", seconds=round(time.monotonic() - self._away_since, 3))
             self._away_since = self._delay = 0.0

@@ -30,17 +30,29 @@ class Service(threading.Thread):
         super().__init__(name=name, daemon=True)
         self._work = work
         self._on_death = on_death
-        self._stopped = threading.Event()
+        self._stopped = False
+        self._bell = threading.Event()
 
     def stop(self) -> None:
         """End the loop."""
-        self._stopped.set()
+        self._stopped = True
+        self._bell.set()
+
+    def wake(self) -> None:
+        """Run now, whatever the interval."""
+        self._bell.set()
 
     def run(self) -> None:
         """The loop."""
         try:
-            while not self._stopped.wait(self._work.interval):
+            while self._wait():
                 self._work.run_once()
         except Exception:
             log.critical("service.died", service=self.name, exc_info=True)
             self._on_death()
+
+    def _wait(self) -> bool:
+        """Return when it is time; answers whether to go on."""
+        self._bell.wait(self._work.interval)
+        self._bell.clear()  # before the look at what was asked: what is asked from here on rings again
+        return not self._stopped

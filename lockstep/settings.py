@@ -56,6 +56,11 @@ class Settings:
     host: str | None = _setting(
         None, str, "address of the web process; 127.0.0.1 without API_KEYS, else 0.0.0.0"
     )
+    web_drain_seconds: float = _setting(
+        2.0,
+        parsing.seconds(0, 300),
+        "seconds for which a web process that was told to stop serves on, not ready",
+    )
     api_keys: dict[str, parsing.ApiKey] = _setting(
         {}, parsing.api_keys, "name:scope+scope:secret, comma-separated; none: loopback only", secret=True
     )

@@ -18,6 +18,7 @@ from lockstep.keys import ShardKeys
 from lockstep.limitstore import LimitStore
 from lockstep.link import Call, Link
 from lockstep.listing import Listing
+from lockstep.processes import Processes
 from lockstep.purging import Purges
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
 from lockstep.retention import Retention
@@ -42,6 +43,7 @@ class Store(Calls):
         self.sending = Sending(self)
         self.intake = Intake(self)
         self.schedules = Schedules(self)
+        self.processes = Processes(self)
         self.limits = LimitStore(self)
         self.dead = DeadLetters(self)
         self.switches = Switches(self, self.dead)

@@ -1,11 +1,9 @@
 """What operators did and see of groups, as plain values with the names that HTTP and the commands show."""
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from lockstep.groups import GroupRecord
-from lockstep.records import QueueCounts
 from lockstep.switches import Switched
 from lockstep.views import rfc3339
 
@@ -38,17 +36,3 @@ def group_view(record: GroupRecord) -> dict[str, Any]:
         "why": record.why,
         "limit": record.limit,
     }
-
-
-def workers_view(counts: Iterable[QueueCounts]) -> list[dict[str, Any]]:
-    """Who claims: each with its queues, and the seconds since it was seen last."""
-    queues: dict[str, list[str]] = {}
-    seen: dict[str, int] = {}
-    for one in counts:
-        for claimer, age_ms in one.claimers.items():
-            queues.setdefault(claimer, []).append(one.queue)
-            seen[claimer] = min(age_ms, seen.get(claimer, age_ms))
-    return [
-        {"name": name, "queues": sorted(queues[name]), "seen_seconds": seen[name] / 1000}
-        for name in sorted(queues)
-    ]

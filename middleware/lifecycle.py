@@ -10,7 +10,9 @@ from dramatiq.middleware import Middleware, Shutdown
 
 from lockstep import logs
 from lockstep.holding import Interrupter, Renewer
+from lockstep.processes import ProcessState, ProcessType
 from lockstep.reaper import Reaper
+from lockstep.reporting import Look, Reporter, identity
 from lockstep.service import EXIT_BROKEN, Periodic, Service
 from lockstep.settings import Settings
 
@@ -26,23 +28,28 @@ class Lifecycle(Middleware):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._services: list[Service] = []
+        self._reporter: Reporter | None = None
+        self._master = os.getpid()  #: of a worker that no master started, itself
         self._stopped = False
         self._asked = False
 
     def after_process_boot(self, broker: Any) -> None:
         """In each process that Dramatiq's master started: logs, signals, and an eye on the master."""
         logs.configure(self._settings)
+        self._master = os.getppid()
         former = signal.getsignal(signal.SIGTERM)
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda number, frame: self._on_signal(broker, former, number, frame))
         threading.Thread(
-            target=self._watch_master, args=(os.getppid(),), name="master-watch", daemon=True
+            target=self._watch_master, args=(self._master,), name="master-watch", daemon=True
         ).start()
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Before anything is claimed: be known as a claimer, and renew from the first lease on."""
         broker.start_claiming()
         worker.work_queue = broker.work_queue
+        self._reporter = self._make_reporter(broker, worker)
+        self._reporter.start()
         renewer = Renewer(broker.store, broker.held, margin=broker.lease_margin)
         whitelist = worker.consumer_whitelist
         reaper = Reaper(
@@ -76,7 +83,7 @@ class Lifecycle(Middleware):
 
     def before_worker_shutdown(self, broker: Any, worker: Any) -> None:
         """Claim nothing more; interrupt what is still running when the time is up."""
-        broker.stop_claiming()
+        self._drain(broker)
         log.info("worker.draining", running=len(broker.held.all()))
         threading.Thread(target=self._interrupt_late, args=(broker,), name="shutdown", daemon=True).start()
 
@@ -87,6 +94,8 @@ class Lifecycle(Middleware):
         for service in self._services:
             service.join(self._settings.redis_timeout)
         broker.leave()  # the reaper made us known as a claimer, and has ended
+        if self._reporter is not None:
+            self._reporter.leave(self._settings.redis_timeout)
         self._stopped = True
         log.info("worker.stopped", text="Worker stopped gracefully")
 
@@ -96,11 +105,28 @@ class Lifecycle(Middleware):
         if self._asked:
             return
         self._asked = True
-        threading.Thread(target=broker.stop_claiming, name="stop-claiming").start()
+        threading.Thread(target=self._drain, args=(broker,), name="stop-claiming").start()
         former(signum, frame)
         # An interpreter that ends drops its handlers, but goes on ignoring.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _drain(self, broker: Any) -> None:
+        broker.stop_claiming()
+        if self._reporter is not None:
+            self._reporter.wake()
+
+    def _make_reporter(self, broker: Any, worker: Any) -> Reporter:
+        process = identity(
+            ProcessType.WORKER,
+            broker.owner,
+            self._settings,
+            role=getattr(self._settings, "worker_role", "all"),
+            master_pid=self._master,
+            capacity=worker.worker_threads,
+            siblings=self._settings.worker_processes,
+        )
+        return Reporter(broker.store.processes, process, lambda _: look_at(broker, worker.consumer_whitelist))
 
     def _interrupt_late(self, broker: Any) -> None:
         deadline = time.monotonic() + self._settings.worker_shutdown_timeout
@@ -115,6 +141,21 @@ class Lifecycle(Middleware):
             time.sleep(_WATCH_SECONDS)
         log.error("worker.orphaned", master=master)
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def look_at(broker: Any, whitelist: set[str] | None) -> Look:
+    """What a worker process does: it is ready once every queue that it takes has a consumer that may claim.
+
+    One that takes no queue at all, because of a wrong name, never is.
+    """
+    queues = broker.get_declared_queues() & whitelist if whitelist else broker.get_declared_queues()
+    if broker.stopping:
+        state = ProcessState.DRAINING
+    elif queues and broker.may_claim and queues <= broker.connected_queues:
+        state = ProcessState.READY
+    else:
+        state = ProcessState.STARTING
+    return Look(state, broker.running, broker.ended, tuple(sorted(queues)))
 
 
 def _die() -> None:

@@ -1,6 +1,8 @@
 """The application: a route table, a middleware list and an exception map."""
 
+import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -10,10 +12,13 @@ from starlette.routing import Route
 
 from lockstep.broker import LockstepBroker
 from lockstep.errors import RedisUnavailable
+from lockstep.processes import ProcessState, ProcessType
 from lockstep.reaper import Reaper
+from lockstep.reporting import Look, Reporter, identity
 from lockstep.service import EXIT_BROKEN, Service
 from lockstep.settings import Settings
-from web.context import ANSWER_SECONDS, Context, Threads
+from web.context import ANSWER_SECONDS, THREADS, Context, Threads
+from web.draining import CloseConnections
 from web.feed import Feed
 from web.fleet import read_fleet
 from web.paths import RawPath
@@ -27,27 +32,54 @@ def create_app(broker: LockstepBroker, settings: Settings) -> Starlette:
     threads = Threads(min(ANSWER_SECONDS, settings.redis_timeout))
     feed = Feed(lambda: threads.run(lambda: read_fleet(broker.store)))
     context = Context(broker, settings, threads, feed)
+    middleware = [
+        Middleware(CloseConnections, draining=context.draining),
+        Middleware(RawPath),
+        Middleware(RecordRequests, recorder=context.recorder),
+    ]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         # Recovery must not depend on a worker being alive: every web process reaps as well.
         reaper = Service("reaper", Reaper(broker.store, broker.store.queues), _exit_broken)
         reaper.start()
+        serving = threading.Event()
+        reporter = make_reporter(context, serving)
+        reporter.start()
+        context.draining.listen(settings.web_drain_seconds, reporter.wake, context.feed.close)
         with suppress(RedisUnavailable):  # then the reaper does it
             await context.threads.run(broker.store.intake.boot)
+        serving.set()
         yield
+        context.draining.begun = True
         reaper.stop()
+        await asyncio.to_thread(reporter.leave, settings.redis_timeout)
         context.threads.close()
 
     app = Starlette(
         routes=[Route(e.path, e.answer, methods=[e.method]) for e in ENDPOINTS],
-        middleware=[Middleware(RawPath), Middleware(RecordRequests, recorder=context.recorder)],
+        middleware=middleware,
         exception_handlers=EXCEPTIONS,
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a path with a slash too many is unknown, like any other
     app.state.context = context
     return app
+
+
+def make_reporter(context: Context, serving: threading.Event) -> Reporter:
+    """What says to Redis how this process is: ready once it serves and Redis has answered it."""
+
+    def look(reporter: Reporter) -> Look:
+        if context.draining.begun:
+            state = ProcessState.DRAINING
+        else:
+            state = ProcessState.READY if serving.is_set() and reporter.heard else ProcessState.STARTING
+        return Look(state, context.recorder.busy, context.recorder.answered)
+
+    broker = context.broker
+    process = identity(ProcessType.WEB, broker.owner, context.settings, capacity=THREADS)
+    return Reporter(broker.store.processes, process, look)
 
 
 def _exit_broken() -> None:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from lockstep.broker import LockstepBroker
 from lockstep.errors import RedisUnavailable
 from lockstep.settings import Settings
+from web.draining import Draining
 from web.feed import Feed
 from web.in_flight import InFlight
 from web.recorder import Recorder
@@ -61,6 +62,7 @@ class Context:
     feed: Feed  #: what event streams show
     recorder: Recorder = field(default_factory=Recorder)
     in_flight: InFlight = field(default_factory=InFlight)
+    draining: Draining = field(default_factory=Draining)
 
     @classmethod
     def of(cls, request: Request) -> "Context":

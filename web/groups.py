@@ -1,4 +1,4 @@
-"""The groups of a queue: pages of them, or one; and who works on them."""
+"""The groups of a queue: pages of them, or one."""
 
 from typing import Final
 
@@ -9,9 +9,8 @@ from lockstep.checks import check_group, member
 from lockstep.errors import InvalidMessage
 from lockstep.groups import MAX_PAGE
 from lockstep.states import GroupState
-from lockstep.switchviews import group_view, workers_view
+from lockstep.switchviews import group_view
 from web.context import Context
-from web.queues import all_counts
 from web.views import Json
 
 _PARAMETERS: Final = ("state", "cursor", "limit")
@@ -34,13 +33,6 @@ async def show(request: Request) -> Response:
     context, queue = Context.of(request), request.path_params["queue"]
     group = check_group(request.path_params["group"])
     return Json(group_view(await context.threads.run(lambda: context.broker.store.groups.show(queue, group))))
-
-
-async def workers(request: Request) -> Response:
-    """Who claims from which queues."""
-    context = Context.of(request)
-    counts = await context.threads.run(lambda: list(all_counts(context.broker.store)))
-    return Json({"items": workers_view(counts)})
 
 
 def _state(text: str | None) -> GroupState | None:

@@ -124,7 +124,9 @@ async def _disconnected(request: Request, error: Exception) -> Response:
 
 async def _defect(request: Request, error: Exception) -> Response:
     # The server logs the exception after this answer; the client only learns that it was not its fault.
-    return response(500, "Something broke here. The server's log says what.")
+    # This answer passes no middleware.
+    headers = {"Connection": "close"} if request.app.state.context.draining.begun else None
+    return response(500, "Something broke here. The server's log says what.", headers=headers)
 
 
 #: Exception to handler, for the application.

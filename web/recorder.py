@@ -17,10 +17,13 @@ class Recorder:
 
     def __init__(self) -> None:
         self.stats: Counter[str] = Counter()
+        self.busy = 0  #: requests in work
+        self.answered = 0
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         method = method if method in METHODS else "OTHER"
+        self.answered += 1
         self.stats[stats_field(HTTP_REQUESTS, method, route, str(status))] += 1
         self.stats.update(histogram_fields(HTTP_DURATION, (method, route), seconds))
 
@@ -37,6 +40,7 @@ class RecordRequests:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started = time.perf_counter()
+        self._recorder.busy += 1
         counted = False
         status = 500  # what an exception that comes through here will be answered with
 
@@ -53,6 +57,7 @@ class RecordRequests:
         def count() -> None:
             nonlocal counted
             counted = True
+            self._recorder.busy -= 1
             route = scope.get("lockstep.route", "unmatched")
             self._recorder.observe(scope["method"], route, status, time.perf_counter() - started)
 

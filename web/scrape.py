@@ -1,7 +1,7 @@
 """``/metrics``: the whole fleet as Redis remembers it, and the requests of this process."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from lockstep import metrics
 from lockstep.errors import RedisUnavailable
+from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from lockstep.records import QueueCounts
 from lockstep.schedules import ScheduleRecord
 from lockstep.store import Store
@@ -50,6 +51,7 @@ class Fleet:
     memory: int = 0
     queues: list[QueueCounts] = field(default_factory=list)
     schedules: list[ScheduleRecord] = field(default_factory=list)
+    processes: list[ProcessRecord] = field(default_factory=list)
     accept: bool = True
 
 
@@ -60,7 +62,8 @@ def read_fleet(store: Store) -> Fleet:
       RedisUnavailable: it does not answer.
     """
     schedules, accept = store.schedules.listing().records, store.intake.status().accept
-    return Fleet(True, store.redis_memory(), list(all_counts(store)), schedules, accept)
+    processes = store.processes.listing()
+    return Fleet(True, store.redis_memory(), list(all_counts(store)), schedules, processes, accept)
 
 
 class Exposition(Collector):
@@ -119,12 +122,18 @@ class Exposition(Collector):
             case "schedules":
                 for record in self._fleet.schedules:
                     yield (record.schedule.actor,), (record.fired_ms or 0) / 1000
+            case "fleet":
+                yield from _fleet_numbers(name, self._fleet.processes).items()
             case "intake" if self._fleet.up:
                 yield (), float(self._fleet.accept)
-            case "redis" if name == "up":
-                yield (), float(self._fleet.up)
-            case "redis" if self._fleet.up:
-                yield (), self._fleet.memory
+            case "redis":
+                yield from self._redis(name)
+
+    def _redis(self, name: str) -> Iterator[Sample]:
+        if name == "up":
+            yield (), float(self._fleet.up)
+        elif self._fleet.up:
+            yield (), self._fleet.memory
 
     def _counts_by_owner(self, metric: metrics.Metric, name: str) -> Iterator[Sample]:
         for owner, stats in self._hashes(metric):
@@ -136,6 +145,23 @@ class Exposition(Collector):
         for _, stats in self._hashes(metric):
             totals.update(dict(_counters(name, stats, len(metric.labels))))
         yield from totals.items()
+
+
+def _fleet_numbers(name: str, processes: Iterable[ProcessRecord]) -> Counter[tuple[str, ...]]:
+    """What processes say of themselves, added up."""
+    totals: Counter[tuple[str, ...]] = Counter()
+    for one in processes:
+        if name == "processes":
+            totals[one.type.value, one.state.value, one.version] += 1
+        elif one.type is not ProcessType.WORKER:
+            continue
+        elif name == "workers":
+            totals[one.role, one.state.value, one.version] += 1
+        elif name == "busy":
+            totals[one.role,] += one.busy
+        else:
+            totals[one.role,] += 0 if one.state is ProcessState.DRAINING else one.capacity
+    return totals
 
 
 def _counted(name: str, counts: QueueCounts) -> Iterator[Sample]:

@@ -1,5 +1,6 @@
 """One web process: uvicorn with our limits, our logs and our way to stop."""
 
+import signal
 import socket
 from types import FrameType
 from typing import Final
@@ -60,8 +61,13 @@ def run(settings: Settings) -> int:
         _log.error("web.failed", host=settings.bind_host, port=settings.port, error=str(error))
         return 1
     host, port = listener.getsockname()[:2]
+    server = make_server(create_app(actors.broker, settings))
+    for signum in (signal.SIGTERM, signal.SIGINT):  # also before uvicorn listens to them, and after
+        signal.signal(signum, server.handle_exit)
     _log.info("web.started", host=host, port=port)
-    make_server(create_app(actors.broker, settings)).run(sockets=[listener])
+    server.run(sockets=[listener])
+    for signum in (signal.SIGTERM, signal.SIGINT):  # an interpreter that ends drops its handlers
+        signal.signal(signum, signal.SIG_IGN)
     actors.broker.close()
     _log.info("web.stopped")
     return 0

@@ -14,11 +14,13 @@ from lockstep.cli import (
     dead,
     drain,
     fsck,
+    health,
     intake,
     limits,
     message,
     messages,
     operations,
+    processes,
     scheduler,
     schedules,
     send,
@@ -48,7 +50,9 @@ app.command("send")(send.send)
 app.command("status")(status.status)
 app.command("queues")(tables.queues)
 app.command("groups")(tables.groups)
-app.command("workers")(tables.workers)
+app.command("workers")(processes.workers)
+app.command("processes")(processes.processes)
+app.command("health")(health.health)
 app.command("message")(message.message)
 app.command("messages")(messages.messages)
 app.command("cleanup")(cleanup.cleanup)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import suppress
 from types import FrameType
 from typing import Final
@@ -13,10 +14,15 @@ from lockstep.cli.common import settings_with_redis
 from lockstep.errors import LockstepError
 from lockstep.modules import ImportFailed, check_actor_modules, place_of
 from lockstep.parent import die_with_parent
+from lockstep.processes import ProcessType
+from lockstep.reporting import Reporter, identity
 from lockstep.service import EXIT_BROKEN
 
-#: Seconds that a turn which waits for Redis may still take after a signal; its work is safe to repeat.
+#: Seconds that it may take to end after a signal, when Redis is silent; the work of a turn is safe to repeat.
 _GRACE: Final = 0.7
+
+#: Of these, those that are left for being forgotten at once.
+_LEAVE: Final = 0.1
 
 _log = logs.get_logger("lockstep.scheduler")
 
@@ -76,10 +82,16 @@ def _run(asked: _Asked) -> int:
             catch_up=schedule.catch_up.value,
         )
     thread = SchedulerThread(Scheduler(broker, schedules), asked.end)
+    process = identity(ProcessType.SCHEDULER, broker.owner, broker.settings)
+    reporter = Reporter(broker.store.processes, process, lambda _: thread.look())
+    reporter.start()
     thread.start()
     _log.info("scheduler.started", schedules=len(schedules))
     asked.wait()
+    until = time.monotonic() + _GRACE
     thread.stop()
-    thread.join(_GRACE)
+    reporter.wake()
+    thread.join(_GRACE - _LEAVE)
+    reporter.leave(until - time.monotonic())
     _log.info("scheduler.stopped")
     return EXIT_BROKEN if thread.broken else 0

@@ -1,4 +1,4 @@
-"""``lockstep queues``, ``lockstep groups`` and ``lockstep workers``: tables to read."""
+"""``lockstep queues`` and ``lockstep groups``: tables to read."""
 
 from contextlib import closing
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from lockstep.cli.common import folding_table, out, print_json, settings_with_re
 from lockstep.groups import MAX_PAGE
 from lockstep.states import GroupState, MessageState
 from lockstep.store import Store
-from lockstep.switchviews import group_view, workers_view
+from lockstep.switchviews import group_view
 from lockstep.views import queue_view
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
@@ -55,21 +55,6 @@ def groups(
     out.print(table)
     if more:
         out.print(f"… and others: --limit {limit}", markup=False, highlight=False)
-
-
-def workers(json: AsJson = False) -> None:
-    """Show who claims from which queues, and when each was seen last."""
-    with closing(Store.connect(settings_with_redis())) as store:
-        views = workers_view(store.counts(name) for name in store.queues())
-    if json:
-        print_json({"items": views})
-        return
-    table = Table("worker", "queues", "seen")
-    for view in views:
-        table.add_row(
-            Text(view["name"]), Text(", ".join(view["queues"])), f"{view['seen_seconds']:.1f} s ago"
-        )
-    out.print(table)
 
 
 def _pages(

@@ -66,6 +66,7 @@ def supervisord(settings: Settings, directory: Path, **changes: str) -> Iterator
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "REDIS_URL": settings.redis_url,
         "QUEUE_NAMESPACE": settings.queue_namespace,
+        "WEB_DRAIN_SECONDS": "0",
         **changes,
     }
     log = directory / "log"

@@ -43,7 +43,7 @@ class Up:
                     *options,
                 ],
                 cwd=directory,
-                env={**inherited, **environment},
+                env={**inherited, "WEB_DRAIN_SECONDS": "0", **environment},
                 stdout=log,
                 stderr=log,
             )

@@ -38,6 +38,7 @@ def start(settings: Settings) -> Iterator[Start]:
             "QUEUE_NAMESPACE": settings.queue_namespace,
             "LOG_FORMAT": "json",
             "PORT": "0",
+            "WEB_DRAIN_SECONDS": "0",
         }
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
