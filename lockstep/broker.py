@@ -54,7 +54,7 @@ class LockstepBroker(Broker):
         self.owner = f"{settings.instance_id}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.threads = settings.worker_concurrency
         self._stopping = threading.Event()
-        self._held_back = False
+        self._held_back: set[str] = set()  # what must be known first
         self._consumers: list[LockstepConsumer] = []
         super().__init__(middleware=[] if middleware is None else middleware)
         self.queues: set[str] = set()
@@ -189,7 +189,7 @@ class LockstepBroker(Broker):
 
     @property
     def may_claim(self) -> bool:
-        """Whether this process claims: not when it stops, nor before its limits are known to Redis."""
+        """Whether this process claims: not when it stops, nor before what must be known is known."""
         return not self._stopping.is_set() and not self._held_back
 
     @property
@@ -211,13 +211,13 @@ class LockstepBroker(Broker):
         """Claim, until ``stop_claiming``."""
         self._stopping.clear()
 
-    def hold_back(self) -> None:
-        """Claim nothing yet."""
-        self._held_back = True
+    def hold_back(self, why: str) -> None:
+        """Claim nothing until ``let_go`` was called for the same reason."""
+        self._held_back.add(why)
 
-    def let_go(self) -> None:
+    def let_go(self, why: str) -> None:
         """End what ``hold_back`` began."""
-        self._held_back = False
+        self._held_back.discard(why)
         for consumer in self._consumers:
             consumer.ring()
 

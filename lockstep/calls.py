@@ -104,6 +104,13 @@ class Calls:
         with self._link() as link:
             return link.command(*parts)
 
+    def idle_sessions(self) -> list[str]:
+        """The sessions of the connections that are not in use: Redis keeps their last answers for a while."""
+        links = [self._links.get() for _ in range(self._links.qsize())]
+        for link in links:
+            self._links.put(link)
+        return [link.session for link in links]
+
     def close(self) -> None:
         """Close all connections that are not in use."""
         while not self._links.empty():

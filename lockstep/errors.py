@@ -14,6 +14,7 @@ LockstepError
  ├─ NotFound                   no such message or queue
  ├─ WrongState                 the message is in a state in which this cannot be done to it
  │   └─ GroupEmpty             a group has no message that waits
+ ├─ SchemaTooNew               the data in Redis are for newer releases: this one does not start
  ├─ Unauthorized               no API key, or one that is not known
  ├─ Forbidden                  the API key lacks the scope
  ├─ RedisUnavailable           Redis did not answer; also a Dramatiq and a builtin ConnectionError
@@ -152,6 +153,18 @@ class GroupEmpty(WrongState):
         self.args = (self.message,)
 
 
+class SchemaTooNew(LockstepError):
+    """The data in Redis are for newer releases only: this one has schema ``ours`` and they need ``oldest``."""
+
+    def __init__(self, ours: int, oldest: int) -> None:
+        super().__init__(
+            f"the data in Redis need a release of schema {oldest} or later, this one has {ours}: "
+            "run the release that was set up last, or a newer one"
+        )
+        self.ours = ours
+        self.oldest = oldest
+
+
 class Unauthorized(LockstepError):
     """The request carries no API key, or one that is not known."""
 
@@ -215,6 +228,7 @@ _OUTSIDE: Final[dict[type[LockstepError], tuple[int, int]]] = {
     QueueFull: (429, 5),
     NotFound: (404, 1),
     WrongState: (409, 5),
+    SchemaTooNew: (503, 5),
     Unauthorized: (401, 5),
     Forbidden: (403, 5),
     RedisUnavailable: (503, 4),

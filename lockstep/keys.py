@@ -54,6 +54,7 @@ schedulers     zset    scheduler -> ms when it was last heard of; expires with t
 processes      hash    process -> what it last said of itself (JSON, ``lockstep.processes``); expires with the last
 processes:seen zset    process -> ms when it was last heard of; expires with the last
 control        hash    intake (on, off), since (ms), why, source (boot, run)
+schema         hash    number (the newest schema set up here), oldest (that may still run), at (ms)
 intake         string  there while the intake is off: since (ms) and why
 idempotency:W  string  what was asked under W, that is ``key:`` or ``id:`` and a client's text; expires
 limits         hash    the limits (``lua/includes/limits.lua``)

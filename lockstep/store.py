@@ -23,7 +23,9 @@ from lockstep.purging import Purges
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
 from lockstep.retention import Retention
 from lockstep.schedules import Schedules
+from lockstep.schema import Schema
 from lockstep.sending import Sending
+from lockstep.server import Server
 from lockstep.settings import Settings
 from lockstep.states import MessageState
 from lockstep.switches import Switches
@@ -42,6 +44,8 @@ class Store(Calls):
         super().__init__(settings)
         self.sending = Sending(self)
         self.intake = Intake(self)
+        self.schema = Schema(self)
+        self.server = Server(self)
         self.schedules = Schedules(self)
         self.processes = Processes(self)
         self.limits = LimitStore(self)

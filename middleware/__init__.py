@@ -26,12 +26,14 @@ from middleware.log_context import LogContext
 from middleware.outcome import Outcome
 from middleware.periodic import Periodic
 from middleware.rate_limits import RateLimits
+from middleware.schema_guard import SchemaGuard
 
 
 def default(settings: Settings, store: Store) -> list[Middleware]:
     """The middleware of a Lockstep broker."""
     return [
         Lifecycle(settings),  # signals, lease renewal and reaping stand before anything runs
+        SchemaGuard(),  # a release that is too old for the data ends before it claims
         LogContext(),  # every line below carries the message
         DeadLetters(),  # its after hook is the last that sees the message: what the outcome decided stands
         Outcome(settings),  # its after hook runs after those below and sees whether one of them failed
@@ -64,6 +66,7 @@ __all__ = [
     "LogContext",
     "Outcome",
     "RateLimits",
+    "SchemaGuard",
     "default",
     "make_broker",
 ]

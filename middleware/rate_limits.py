@@ -53,7 +53,7 @@ class RateLimits(Middleware):
             self._declare(broker)
         except RedisUnavailable as error:
             log.error("redis.lost", waits="to declare its limits, before it claims", error=str(error))
-            broker.hold_back()
+            broker.hold_back("limits")
             threading.Thread(target=self._declare_later, args=(broker,), name="limits", daemon=True).start()
 
     def _declare(self, broker: Any) -> None:
@@ -69,7 +69,7 @@ class RateLimits(Middleware):
             except RedisUnavailable:
                 continue
             log.info("redis.back", declared="limits")
-            broker.let_go()
+            broker.let_go("limits")
             return
 
     def before_process_message(self, broker: Any, message: Any) -> None:

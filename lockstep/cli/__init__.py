@@ -24,6 +24,7 @@ from lockstep.cli import (
     scheduler,
     schedules,
     send,
+    setup,
     status,
     switches,
     tables,
@@ -42,6 +43,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("up")(up.up)
+app.command("setup")(setup.setup)
 app.command("web")(web.web)
 app.command("worker")(worker.worker)
 app.command("scheduler")(scheduler.scheduler)

@@ -2,14 +2,17 @@
 
 import json
 import os
+import signal
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
 from lockstep.embedded import running_url
-from lockstep.errors import RedisUnavailable
+from lockstep.errors import RedisUnavailable, SchemaTooNew
+from lockstep.schema import check_when_known
 from lockstep.settings import Settings
+from lockstep.store import Store
 
 #: Results.
 out: Final = Console()
@@ -37,6 +40,25 @@ def settings_with_redis() -> Settings:
         os.environ["REDIS_URL"] = url  # also for what this command imports or starts
         settings = Settings.load()
     return settings
+
+
+def check_schema(settings: Settings) -> None:
+    """See that this release may run on the data in Redis.
+
+    While Redis is away nobody knows. When it turns out later that it may not, this process is asked to stop; whoever
+    starts it again is told here.
+
+    Raises:
+      SchemaTooNew: the data are for newer releases only.
+    """
+    store = Store.connect(settings)
+    if check_when_known(store.schema, _stop_if_refused):
+        store.close()
+
+
+def _stop_if_refused(refusal: SchemaTooNew | None) -> None:
+    if refusal is not None:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def complain(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import typer
 
 from lockstep import logs
-from lockstep.cli.common import settings_with_redis
+from lockstep.cli.common import check_schema, settings_with_redis
 from lockstep.errors import LockstepError
 from lockstep.modules import ImportFailed, check_actor_modules, place_of
 from lockstep.parent import die_with_parent
@@ -36,6 +36,7 @@ def scheduler() -> None:
     settings = settings_with_redis()
     check_actor_modules(settings)
     logs.configure(settings)
+    check_schema(settings)
     if "SUPERVISOR_ENABLED" in os.environ:
         # A supervisord that starts anew would start a second one beside an orphan.
         die_with_parent()

@@ -5,7 +5,7 @@ import os
 import typer
 
 from lockstep import logs
-from lockstep.cli.common import settings_with_redis
+from lockstep.cli.common import check_schema, settings_with_redis
 from lockstep.modules import check_actor_modules
 from lockstep.parent import die_with_parent
 
@@ -15,6 +15,7 @@ def web() -> None:
     settings = settings_with_redis()
     check_actor_modules(settings)
     logs.configure(settings)
+    check_schema(settings)
     if "SUPERVISOR_ENABLED" in os.environ:
         # A supervisord that starts anew would start a second one beside an orphan.
         die_with_parent()

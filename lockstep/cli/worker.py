@@ -3,6 +3,7 @@
 import os
 import sys
 import sysconfig
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +13,11 @@ import typer
 from lockstep import logs
 from lockstep.cli.common import settings_with_redis
 from lockstep.cli.overdue import kill_children_when_overdue
+from lockstep.errors import RedisUnavailable
 from lockstep.modules import check_actor_modules
 from lockstep.parent import die_with_parent
 from lockstep.settings import Settings
+from lockstep.store import Store
 
 #: Seconds beyond WORKER_SHUTDOWN_TIMEOUT that Dramatiq waits: the drain ends by itself before.
 _GRACE: Final = 5
@@ -33,6 +36,8 @@ def worker() -> None:
     settings = settings_with_redis()
     check_actor_modules(settings)
     logs.configure(settings)
+    with closing(Store.connect(settings)) as store, suppress(RedisUnavailable):  # else its processes look
+        store.schema.check()
     if "SUPERVISOR_ENABLED" in os.environ:
         # A supervisord that starts anew would start a second one beside an orphan.
         die_with_parent()
