@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from lockstep.embedded import EmbeddedRedis
 from lockstep.settings import Settings
 from tests.support.waiting import wait_for
 from tests.web.client import Client, assert_problem
-from web import events, feed
+from tests.web.wire import Wire
+from web import events, feed, protocol
 from web.events import EventStream
 from web.feed import Feed, Reading
 from web.server import listen, make_server
@@ -159,6 +161,20 @@ def test_streams_end_in_order_when_the_process_stops(served: Served) -> None:
             stream.block()
     served.thread.join(30)
     assert not served.thread.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel does not do it")
+def test_a_client_that_takes_nothing_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read() -> Reading:
+        return Reading(served.feed.count, {"queues": [], "number": served.feed.count, "padding": "x" * 2**20})
+
+    monkeypatch.setattr(protocol, "STALLED_MS", 300)
+    monkeypatch.setattr(feed, "INTERVAL", 0.01)
+    monkeypatch.setattr(served.feed, "_read", read)
+    with Wire(served.http.base_url.port or 0) as wire:
+        wire.send(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        wait_for("it is heard", lambda: served.feed.reading is not None, 30)
+        wait_for("it is cut off", lambda: served.feed.reading is None, 30)
 
 
 def test_a_process_that_drains_sends_clients_on(served: Served) -> None:
