@@ -48,10 +48,8 @@ class RecordRequests:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if (
-                    "lockstep.endless" in scope
-                ):  # it is answered now; how long a client listens is no duration
-                    count()
+                if "lockstep.endless" in scope:
+                    count()  # it is answered now: how long a client listens is no duration
             await send(message)
 
         def count() -> None:

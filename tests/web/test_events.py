@@ -25,6 +25,7 @@ from web.feed import Feed, Reading
 from web.server import listen, make_server
 
 PATH = "/api/v1/events"
+READY = {"web": {"ready": 1}}
 MAIL = {"actor": "mail.send", "kwargs": {"to": "a"}}
 
 
@@ -50,6 +51,12 @@ class Stream:
             pass
         assert fields["event"] == name
         return int(fields.get("id", 0)), json.loads(fields["data"])
+
+    def settled(self) -> tuple[int, Any]:
+        """The first snapshot in which this web process is ready: from there on, nothing changes by itself."""
+        while (event := self.event())[1]["processes"] != READY:
+            pass
+        return event
 
 
 class Served:
@@ -100,8 +107,12 @@ def test_a_stream_tells_what_changed(served: Served, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(events, "KEEP_ALIVE", 0.2)
     with served.stream() as stream:
         assert stream.block() == {"retry": "1000"}
-        first, data = stream.event()
-        assert data == {"queues": [], "intake": {"accept": True, "since": None, "why": None}}
+        first, data = stream.settled()
+        assert data == {
+            "queues": [],
+            "intake": {"accept": True, "since": None, "why": None},
+            "processes": READY,
+        }
         assert stream.block() == {"": "keep-alive"}
         assert requests_counted(served.http) == 1  # while it is open: its end says nothing about an answer
 
@@ -125,7 +136,7 @@ def test_a_stream_tells_what_changed(served: Served, monkeypatch: pytest.MonkeyP
 
 def test_a_client_comes_again(served: Served) -> None:
     with served.stream() as stream:
-        known, data = stream.event()
+        known, data = stream.settled()
         with served.stream(last_event_id=str(known)) as again:
             later, same = again.event()
         assert (later > known, same) == (True, data)
@@ -144,7 +155,7 @@ def test_places_are_bounded_and_given_back(served: Served, monkeypatch: pytest.M
     monkeypatch.setattr(feed, "MAX_STREAMS", 2)
     assert served.http.head(PATH).headers["content-type"].startswith("text/event-stream")
     with served.stream() as one, served.stream() as other:
-        assert one.event() == other.event()
+        assert one.settled()[1] == other.settled()[1]
         refused = served.http.get(PATH)
         assert_problem(refused)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
@@ -192,7 +203,7 @@ def test_redis_goes_and_comes_back(
     directory, port = lonely_redis._directory, lonely_redis.port
     try:
         with served.stream() as stream:
-            stream.event()
+            stream.settled()
             assert lonely_redis.pid
             os.kill(lonely_redis.pid, signal.SIGKILL)
             assert stream.event("redis") == (0, {"up": False})
