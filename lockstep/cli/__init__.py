@@ -29,6 +29,7 @@ from lockstep.cli import (
     switches,
     tables,
     up,
+    verify,
     web,
     worker,
 )
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("setup")(setup.setup)
+app.command("verify")(verify.verify_)
 app.command("web")(web.web)
 app.command("worker")(worker.worker)
 app.command("scheduler")(scheduler.scheduler)

@@ -9,6 +9,7 @@ import typer.main
 from lockstep import scripts
 from lockstep.cli import app
 from lockstep.settings import DOCUMENTED, Settings
+from lockstep.verifying import CHECKS
 from middleware import make_broker
 
 SETTINGS = {name for name, _, _ in DOCUMENTED}
@@ -82,3 +83,10 @@ def test_docs_list_every_fault_test() -> None:
     ]
 
     assert sorted(documented) == sorted(defined)
+
+
+def test_docs_list_every_check_of_verify() -> None:
+    rows = re.findall(r"^\| (`.+?)\s*(?:\*\w+\* )?\|", Path("docs/verifying.md").read_text(), re.MULTILINE)
+
+    documented = [name for row in rows for name in re.findall(r"`([a-z ]+)`", row)]
+    assert documented == ["settings", "redis", *(check.name for check in CHECKS)]

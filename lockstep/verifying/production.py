@@ -1,0 +1,61 @@
+"""Checks that only count before going live: ``--production``."""
+
+import ipaddress
+from typing import Final
+from urllib.parse import urlsplit
+
+from lockstep.verifying.findings import Deployment, Finding, failed, fine
+
+_LOCAL: Final = frozenset({"localhost", "localhost.localdomain"})
+
+
+def app_env(deployment: Deployment) -> Finding:
+    """APP_ENV says that this is production."""
+    given = deployment.settings.app_env
+    return fine(given) if given == "production" else failed(f"APP_ENV: {given}", "APP_ENV=production")
+
+
+def api_keys(deployment: Deployment) -> Finding:
+    """Nobody sends or operates without a key."""
+    keys = deployment.settings.api_keys
+    return (
+        fine(f"{len(keys)} keys") if keys else failed("API_KEYS: none", "API_KEYS=name:scope+scope:secret,…")
+    )
+
+
+def metrics_token(deployment: Deployment) -> Finding:
+    """Nobody reads the metrics without the token."""
+    if deployment.settings.metrics_token:
+        return fine("set")
+    return failed("METRICS_TOKEN: none, /metrics is open", "METRICS_TOKEN=…, and the same in your scrape")
+
+
+def log_format(deployment: Deployment) -> Finding:
+    """Logs can be read by programs."""
+    given = deployment.settings.log_format
+    return fine(given) if given == "json" else failed(f"LOG_FORMAT: {given}", "LOG_FORMAT=json")
+
+
+def redis_access(deployment: Deployment) -> Finding:
+    """A Redis on another machine asks for a password, and is spoken to in secret."""
+    parts = urlsplit(deployment.settings.redis_address or "")
+    host = parts.hostname or ""
+    if is_local(host):
+        return fine(f"{host} is this machine")
+    lacks = [] if parts.scheme == "rediss" else ["TLS (rediss://)"]
+    lacks += [] if parts.password else ["a password"]
+    if lacks:
+        return failed(
+            f"REDIS_URL: {host} without {' and '.join(lacks)}", "REDIS_URL=rediss://:password@host:port"
+        )
+    if not deployment.settings.redis_tls_verify:
+        return failed("REDIS_TLS_VERIFY: false, so anybody may answer", "REDIS_CA_FILE=… of its certificate")
+    return fine(f"{host} over TLS, with a password")
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine by its name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in _LOCAL
