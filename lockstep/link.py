@@ -37,6 +37,12 @@ _PASSING: Final = (
     *("CLUSTERDOWN ", "TRYAGAIN ", "NOAUTH ", "NOPERM "),
 )
 
+#: What OpenSSL calls a certificate that it does not trust, and what can be done about it.
+_UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
+_UNTRUSTED_HINT: Final = (
+    "Name the certificate of who signed it in REDIS_CA_FILE, or set REDIS_TLS_VERIFY=false."
+)
+
 #: A script, its KEYS, its ARGV.
 Call = tuple[Script, tuple[str, ...], Sequence[Any]]
 
@@ -55,7 +61,8 @@ def make_pool(settings: Settings, *, socket_timeout: float) -> ConnectionPool:
     options: dict[str, Any] = {}
     if address.startswith("rediss://"):
         options["ssl_cert_reqs"] = "required" if settings.redis_tls_verify else "none"
-        options["ssl_check_hostname"] = settings.redis_tls_verify
+        # Older versions of the library refuse to check the name of a certificate that is not checked.
+        options["ssl_check_hostname"] = settings.redis_tls_verify and "ssl_cert_reqs=none" not in address
         if settings.redis_ca_file:
             options["ssl_ca_certs"] = settings.redis_ca_file
     return ConnectionPool.from_url(
@@ -72,7 +79,9 @@ def make_pool(settings: Settings, *, socket_timeout: float) -> ConnectionPool:
 
 def unavailable(error: Exception) -> RedisUnavailable:
     """The error that tells callers that Redis cannot work now; never names a password."""
-    return RedisUnavailable(f"Redis is not available: {type(error).__name__}: {error}")
+    # Waiting does not help against a certificate that is not trusted: say what does.
+    hint = f" {_UNTRUSTED_HINT}" if _UNTRUSTED in str(error) else ""
+    return RedisUnavailable(f"Redis is not available: {type(error).__name__}: {error}{hint}")
 
 
 class Link:
