@@ -8,7 +8,6 @@ from dramatiq.errors import BrokerConnectionError
 
 from lockstep import errors
 from lockstep.errors import (
-    AlreadyRunning,
     Forbidden,
     GroupEmpty,
     IdempotencyConflict,
@@ -28,8 +27,6 @@ from lockstep.errors import (
     RedisUnavailable,
     SchemaTooNew,
     ScriptFailed,
-    SupervisorAway,
-    SupervisorRefused,
     Unauthorized,
     UnknownActor,
     WrongState,
@@ -56,9 +53,6 @@ OUTSIDE = [
     (Unauthorized(), 401, 5),
     (Forbidden("read"), 403, 5),
     (RedisUnavailable("away"), 503, 4),
-    (SupervisorAway(), 503, 3),
-    (SupervisorRefused("BAD_NAME: web", 10), 500, 1),
-    (AlreadyRunning(), 409, 5),
     (ScriptFailed("claim", "broke"), 500, 1),
     (Permanent("never"), 500, 1),
     (RateLimited("email", 50), 500, 1),
