@@ -18,6 +18,9 @@ LockstepError
  ├─ Unauthorized               no API key, or one that is not known
  ├─ Forbidden                  the API key lacks the scope
  ├─ RedisUnavailable           Redis did not answer; also a Dramatiq and a builtin ConnectionError
+ ├─ SupervisorAway             supervisord does not answer
+ ├─ SupervisorRefused          supervisord does not do what it was asked
+ ├─ AlreadyRunning             what may run once on a machine runs already
  ├─ ScriptFailed               a script refused its input or broke: a defect, never a caller's fault
  ├─ RateLimited                an actor must wait for a limit: its message goes back to its place
  └─ Permanent                  raised by an actor: do not retry, dead-letter at once
@@ -184,6 +187,22 @@ class RedisUnavailable(LockstepError, BrokerConnectionError, ConnectionError):
     """
 
 
+class SupervisorAway(LockstepError):
+    """supervisord does not answer: it does not run, or for another DATA_DIR."""
+
+
+class SupervisorRefused(LockstepError):
+    """supervisord does not do what it was asked; ``code`` is its own."""
+
+    def __init__(self, why: str, code: int) -> None:
+        super().__init__(f"supervisord: {why}")
+        self.code = code
+
+
+class AlreadyRunning(LockstepError):
+    """What may run only once on a machine runs already."""
+
+
 class ScriptFailed(LockstepError):
     """A script refused its input or broke half way; ``script`` names it."""
 
@@ -232,6 +251,8 @@ _OUTSIDE: Final[dict[type[LockstepError], tuple[int, int]]] = {
     Unauthorized: (401, 5),
     Forbidden: (403, 5),
     RedisUnavailable: (503, 4),
+    SupervisorAway: (503, 3),
+    AlreadyRunning: (409, 5),
 }
 
 

@@ -104,6 +104,20 @@ class Settings:
         "", str, "name of this process in logs and records; else DYNO or the host name"
     )
 
+    web_processes: int = _setting(
+        2, parsing.integer(0, 64), "web processes under supervisord, which share its socket"
+    )
+    worker_masters: int = _setting(
+        2, parsing.integer(0, 64), "workers under supervisord, each with WORKER_PROCESSES processes"
+    )
+    scheduler_processes: int = _setting(2, parsing.integer(0, 64), "schedulers under supervisord")
+    ready_timeout: float = _setting(
+        10.0, parsing.seconds(0.5, 3600), "seconds a process may take until it is ready, in a reload"
+    )
+    notification_dsn: str | None = _setting(
+        None, str, "whom to tell of processes that died: Apprise URLs; none: only logged", secret=True
+    )
+
     lease_seconds: float = _setting(30.0, parsing.seconds(0.5, 3600), "seconds a claim lasts without renewal")
     reap_seconds: float = _setting(1.0, parsing.seconds(0.05, 60), "seconds between looks for expired leases")
     max_crashes: int = _setting(

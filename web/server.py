@@ -1,7 +1,10 @@
 """One web process: uvicorn with our limits, our logs and our way to stop."""
 
+import os
 import signal
 import socket
+import stat
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -56,7 +59,7 @@ def run(settings: Settings) -> int:
     logs.configure(settings)
     check_exposure(settings)
     try:
-        listener = listen(settings.bind_host, settings.port)
+        listener = inherited() or listen(settings.bind_host, settings.port)
     except OSError as error:
         _log.error("web.failed", host=settings.bind_host, port=settings.port, error=str(error))
         return 1
@@ -88,6 +91,27 @@ def make_server(app: Starlette) -> Server:
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
     return Server(config)
+
+
+def inherited() -> socket.socket | None:
+    """The listening socket that this process was started with as its descriptor 0; None: there is none.
+
+    supervisord holds it and gives it to each web process. It is shared, so it goes on accepting for the others when
+    this process closes its own.
+    """
+    with suppress(OSError):
+        if stat.S_ISSOCK(os.fstat(0).st_mode):
+            # The protocol is named, since asyncio only turns Nagle's delay off where it is.
+            given = socket.socket(fileno=os.dup(0))
+            given = socket.socket(given.family, given.type, socket.IPPROTO_TCP, given.detach())
+            if given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                # Whoever reads standard input must not get at it.
+                nothing = os.open(os.devnull, os.O_RDONLY)
+                os.dup2(nothing, 0)
+                os.close(nothing)
+                return given
+            given.close()
+    return None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -17,6 +17,7 @@ from lockstep.cli import (
     health,
     intake,
     limits,
+    listener,
     message,
     messages,
     operations,
@@ -26,6 +27,7 @@ from lockstep.cli import (
     send,
     setup,
     status,
+    supervisor,
     switches,
     tables,
     up,
@@ -49,6 +51,8 @@ app.command("verify")(verify.verify_)
 app.command("web")(web.web)
 app.command("worker")(worker.worker)
 app.command("scheduler")(scheduler.scheduler)
+app.command("supervisor")(supervisor.supervisor)
+app.command("listener")(listener.listener)
 app.add_typer(schedules.app, name="schedules")
 app.command("send")(send.send)
 app.command("status")(status.status)

@@ -3,17 +3,20 @@
 import re
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from lockstep.cli.common import complain
 from lockstep.parent import dies_with_me
+from lockstep.settings import Settings
+from lockstep.supervision.following import Follower
+from lockstep.supervision.place import Place
+from lockstep.supervision.slots import forget_former
 
-_CONFIG: Final = Path(__file__).parents[2] / "supervisor" / "supervisord.conf"
-#: Where ``lockstep`` and ``supervisord`` are.
-SCRIPTS: Final = Path(sysconfig.get_path("scripts"))
+#: Seconds between two looks at what the programs write, while they stop.
+_LOOK_SECONDS: Final = 0.1
 #: Lines of supervisord's log.
 _ENDED: Final = re.compile(r" exited: (\S+) \((.+); (?:not )?expected\)")
 _GAVE_UP: Final = re.compile(r" gave up: (\S+) ")
@@ -24,10 +27,17 @@ class SupervisordFailed(Exception):
 
 
 class Supervisord:
-    """A running supervisord with web, workers and scheduler, which dies with this process."""
+    """A running supervisord with web, workers and scheduler, which dies with this process.
 
-    def __init__(self, data_dir: str, environment: Mapping[str, str]) -> None:
-        self._log = Path(data_dir) / "supervisord.log"
+    What its programs write goes to files, and is shown here.
+    """
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        place = Place.of(settings)
+        place.make()
+        forget_former(place, settings.worker_masters)
+        self._follower = Follower(place.directory, sys.stdout.buffer)
+        self._log = Path(settings.data_dir) / "supervisord.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._log.write_bytes(b"")  # it appends; what the run before wrote is told already
         self._read = 0
@@ -35,19 +45,20 @@ class Supervisord:
         # Its own lines go to its log alone, every change of a program among them.
         options = ("-n", "-s", "-e", "info", "-j", data / "supervisord.pid", "-l", data / "supervisord.log")
         self._process = subprocess.Popen(  # noqa: S603
-            [SCRIPTS / "supervisord", "-c", _CONFIG, *options],
-            env=environment,
+            [place.scripts / "supervisord", "-c", place.config, *options],
+            env=place.environment(settings, environment),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for this process, which asks once
             preexec_fn=dies_with_me() if sys.platform == "linux" else None,  # noqa: PLW1509
         )
 
     def check(self) -> None:
-        """Tell of each program that ended since the last look; supervisord starts it again.
+        """Show what the programs wrote, and tell of each that ended, since the last look; it is started again.
 
         Raises:
           SupervisordFailed: it ended, or has given up on a program.
         """
+        self._follower.copy()
         for line in self._new_lines():
             if ended := _ENDED.search(line):
                 complain(f"{ended[1]} ended: {ended[2]}")
@@ -64,7 +75,11 @@ class Supervisord:
         """Ask once and wait: its configuration says how long each program may take."""
         if self._process.poll() is None:
             self._process.terminate()
-        self._process.wait()
+        while self._process.poll() is None:
+            self._follower.copy()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LOOK_SECONDS)
+        self._follower.close()
 
     def _new_lines(self) -> list[str]:
         with self._log.open("rb") as log:

@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 
 from lockstep.cli.common import NOT_READY, complain, out
 from lockstep.cli.demo import Demo
-from lockstep.cli.supervision import SCRIPTS, Supervisord, SupervisordFailed
+from lockstep.cli.supervision import Supervisord, SupervisordFailed
 from lockstep.embedded import EmbeddedRedis, EmbeddedRedisFailed
 from lockstep.errors import LockstepError
 from lockstep.modules import ImportFailed, check_actor_modules, check_imports
@@ -29,6 +29,16 @@ from lockstep.store import Store
 
 #: Seconds until web, workers and scheduler must be ready.
 READY_SECONDS: Final = 30.0
+
+#: Where this command differs from the settings: one machine, and somebody who waits for it to start.
+_DEFAULTS: Final = {
+    "WORKER_PROCESSES": "2",
+    "WORKER_CONCURRENCY": "8",
+    "SEARCH_INDEX": "true",
+    "WEB_PROCESSES": "1",
+    "WORKER_MASTERS": "1",
+    "SCHEDULER_PROCESSES": "1",
+}
 
 _LOOK_SECONDS: Final = 0.1
 #: The queue that every worker takes, unless WORKER_QUEUES names others.
@@ -74,7 +84,7 @@ def up(
 
 
 def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
-    settings = Settings.load(environment, env_file="")
+    settings = Settings.load(environment)
     _check(settings)
     out.print("Starting.")  # the first line of a program comes seconds later
     redis, embedded = "as configured", None
@@ -85,12 +95,12 @@ def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
             # Only a power cut takes from it what it answered, and every worker with it: nothing runs that it forgot.
             environment.setdefault("REDIS_SYNCED_WRITES", "true")
             redis = f"{environment['REDIS_URL']}, its data in {settings.data_dir}/"
-            settings = Settings.load(environment, env_file="")
+            settings = Settings.load(environment)
         check_imports(environment, READY_SECONDS)
         if stop.asked:
             return 0
         # The process dies here or later: the kernel tells Redis and supervisord, which stops the rest.
-        supervisord = Supervisord(settings.data_dir, environment)
+        supervisord = Supervisord(settings, environment)
         running.callback(supervisord.end)
         _wait_until_ready(settings, supervisord, stop)
         if stop.asked:
@@ -121,14 +131,14 @@ def _watch(settings: Settings, supervisord: Supervisord, embedded: EmbeddedRedis
 
 
 def _environment(port: int | None, workers: int | None, threads: int | None) -> dict[str, str]:
-    """The environment of all processes: options, else what is set already, else the defaults of this command."""
+    """The environment of all processes: options, else what is set already, else the defaults of this command.
+
+    What `.env` says is left there: a process that starts anew reads it again.
+    """
     options = {"PORT": port, "WORKER_PROCESSES": workers, "WORKER_CONCURRENCY": threads}
-    dotenv = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    environment = {"WORKER_PROCESSES": "2", "WORKER_CONCURRENCY": "8", "SEARCH_INDEX": "true"}
-    environment |= {**dotenv, **os.environ}
-    environment.update({name: str(value) for name, value in options.items() if value is not None})
-    environment["PATH"] = os.pathsep.join((str(SCRIPTS), environment.get("PATH", os.defpath)))
-    return environment
+    told = {name for name, value in dotenv_values(".env").items() if value is not None}
+    environment = {name: value for name, value in _DEFAULTS.items() if name not in told} | os.environ
+    return environment | {name: str(value) for name, value in options.items() if value is not None}
 
 
 def _check(settings: Settings) -> None:
@@ -140,6 +150,9 @@ def _check(settings: Settings) -> None:
     check_exposure(settings)
     if settings.port == 0:
         raise _NotReady("PORT: name a port, 0 cannot be told to anybody")
+    for name in ("web_processes", "worker_masters", "scheduler_processes"):
+        if not getattr(settings, name):
+            raise _NotReady(f"{name.upper()}: everything runs here, so at least one")
     try:
         listen(settings.bind_host, settings.port).close()
     except OSError as error:
@@ -192,10 +205,11 @@ def _address(settings: Settings) -> str:
 
 def _tell(settings: Settings, redis: str) -> None:
     address, given = _address(settings), settings.masked()
+    masters = f"{settings.worker_masters} times " if settings.worker_masters > 1 else ""
     key = " -H 'Authorization: Bearer SECRET'" if settings.api_keys else ""
     lines = (
         f"web        {address}   (probes /livez /readyz, /metrics, /api/v1)",
-        f"workers    {given['WORKER_PROCESSES']} processes of {given['WORKER_CONCURRENCY']} threads",
+        f"workers    {masters}{given['WORKER_PROCESSES']} processes of {given['WORKER_CONCURRENCY']} threads",
         "scheduler  sends periodic actors (lockstep schedules lists them)",
         f"redis      {redis}",
         "Send a message:",

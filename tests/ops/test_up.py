@@ -63,9 +63,9 @@ class Up:
         return self.process.wait(DEADLINE)
 
     def pid_of(self, program: str) -> int:
-        """The process that supervisord started last for ``program``."""
+        """The process that supervisord started last for the first of ``program``."""
         log = (self.directory / "data" / "supervisord.log").read_text()
-        return int(re.findall(rf"spawned: '{program}' with pid (\d+)", log)[-1])
+        return int(re.findall(rf"spawned: '{program}-0' with pid (\d+)", log)[-1])
 
     def relatives(self) -> list[int]:
         """Live processes that work in its directory, whoever their parent is now."""
@@ -235,8 +235,8 @@ def test_a_program_that_was_given_up_ends_it(start: Callable[..., Up], tmp_path:
     os.kill(up.pid_of("web"), signal.SIGKILL)
 
     assert up.process.wait(DEADLINE) == 1
-    assert "web ended: terminated by SIGKILL" in up.output
-    assert "supervisord gave up on web" in up.output
+    assert "web-0 ended: terminated by SIGKILL" in up.output
+    assert "supervisord gave up on web-0" in up.output
     assert "data/supervisord.log" in up.output
     assert "RuntimeError: broken since" in up.output
     assert "worker.stopped" in up.output  # it was drained
@@ -263,7 +263,7 @@ def test_a_killed_worker_is_told_and_runs_again(start: Callable[..., Up]) -> Non
 
     os.kill(first, signal.SIGKILL)
 
-    wait_for(lambda: "worker ended: terminated by SIGKILL" in up.output, up.log)
+    wait_for(lambda: "worker-0 ended: terminated by SIGKILL" in up.output, up.log)
     wait_for(lambda: up.pid_of("worker") not in {0, first}, up.log)
     assert up.stop(signal.SIGINT) == 0, up.output
     assert up.relatives() == []

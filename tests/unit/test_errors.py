@@ -8,6 +8,7 @@ from dramatiq.errors import BrokerConnectionError
 
 from lockstep import errors
 from lockstep.errors import (
+    AlreadyRunning,
     Forbidden,
     GroupEmpty,
     IdempotencyConflict,
@@ -27,6 +28,8 @@ from lockstep.errors import (
     RedisUnavailable,
     SchemaTooNew,
     ScriptFailed,
+    SupervisorAway,
+    SupervisorRefused,
     Unauthorized,
     UnknownActor,
     WrongState,
@@ -53,6 +56,9 @@ OUTSIDE = [
     (Unauthorized(), 401, 5),
     (Forbidden("read"), 403, 5),
     (RedisUnavailable("away"), 503, 4),
+    (SupervisorAway(), 503, 3),
+    (SupervisorRefused("BAD_NAME: web", 10), 500, 1),
+    (AlreadyRunning(), 409, 5),
     (ScriptFailed("claim", "broke"), 500, 1),
     (Permanent("never"), 500, 1),
     (RateLimited("email", 50), 500, 1),
