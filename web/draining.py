@@ -22,6 +22,7 @@ class Draining:
 
     def __init__(self) -> None:
         self.begun = False  #: not ready, and each answer closes its connection
+        self._asked = False
 
     def listen(self, seconds: float, on_begin: Callable[[], None], on_end: Callable[[], None]) -> None:
         """Stand before uvicorn's own handlers of signals: they hear of the first one when ``seconds`` have passed.
@@ -32,14 +33,12 @@ class Draining:
         loop = asyncio.get_running_loop()
         if threading.current_thread() is not threading.main_thread():
             return
-        asked = threading.Event()
 
         def ask(signum: int, frame: FrameType | None, stop: Callable[[int, None], object]) -> None:
-            if asked.is_set():
-                return
-            asked.set()
-            # A handler only takes note: what it interrupts may be anything.
-            loop.call_soon_threadsafe(begin, signum, stop)
+            # A handler only takes note, and takes no lock: what it interrupts may be anything, this handler too.
+            if not self._asked:
+                self._asked = True
+                loop.call_soon_threadsafe(begin, signum, stop)
 
         def begin(signum: int, stop: Callable[[int, None], object]) -> None:
             self.begun = True

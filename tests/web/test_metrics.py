@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lockstep import metrics
 from lockstep.metrics import METRICS, attempt_field, histogram_fields, stats_field
+from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from tests.web.client import Client
 
 MAIL = {"actor": "mail.send", "kwargs": {"to": "a"}}
@@ -83,6 +85,30 @@ def test_what_workers_count_comes_out_as_it_went_in(client: Client) -> None:
     assert found[key("lockstep_attempts_total", queue="mail", actor="a|b", outcome="retry")] == 1
     assert found[key("lockstep_lease_lost_total", queue="mail")] == 4
     assert found[key("lockstep_reaped_total", queue="mail")] == 5
+
+
+def test_what_processes_say_of_themselves_is_added_up(client: Client) -> None:
+    worker = ProcessRecord(
+        name="w1", type=ProcessType.WORKER, role="all", instance="i", host="h", pid=1, master_pid=1, boot="b",
+        version="1", started_ms=0, state=ProcessState.READY, busy=2, capacity=8,
+    )  # fmt: skip
+    for one in (
+        worker,
+        replace(worker, name="w2", busy=1),
+        replace(worker, name="w3", state=ProcessState.DRAINING, version="2"),
+        replace(worker, name="w4", role="email", busy=0),
+        replace(worker, name="web", type=ProcessType.WEB, role="", busy=9),
+    ):
+        client.app.state.context.broker.store.processes.report(one)
+    found = samples(client)
+    assert found[key("lockstep_workers", role="all", state="ready", version="1")] == 2
+    assert found[key("lockstep_workers", role="all", state="draining", version="2")] == 1
+    assert found[key("lockstep_worker_capacity", role="all")] == 16  # what drains takes nothing more
+    assert found[key("lockstep_worker_busy", role="all")] == 5
+    assert found[key("lockstep_worker_busy", role="email")] == 0
+    assert found[key("lockstep_processes", type="worker", state="ready", version="1")] == 3
+    assert found[key("lockstep_processes", type="web", state="ready", version="1")] == 1
+    assert not [name for name, labels in found if ("role", "") in labels]
 
 
 def test_requests_are_counted_by_template_and_never_by_what_clients_make_up(client: Client) -> None:
