@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from lockstep import logs
 from lockstep.settings import Settings
+from lockstep.signals import ignore_stops
 from web.app import create_app
 from web.auth import check_exposure
 from web.protocol import DeadlineProtocol
@@ -69,8 +70,7 @@ def run(settings: Settings) -> int:
         signal.signal(signum, server.handle_exit)
     _log.info("web.started", host=host, port=port)
     server.run(sockets=[listener])
-    for signum in (signal.SIGTERM, signal.SIGINT):  # an interpreter that ends drops its handlers
-        signal.signal(signum, signal.SIG_IGN)
+    ignore_stops()
     actors.broker.close()
     _log.info("web.stopped")
     return 0

@@ -17,6 +17,7 @@ from lockstep.parent import die_with_parent
 from lockstep.processes import ProcessType
 from lockstep.reporting import Reporter, identity
 from lockstep.service import EXIT_BROKEN
+from lockstep.signals import STOPS, ignore_stops
 
 #: Seconds that it may take to end after a signal, when Redis is silent; the work of a turn is safe to repeat.
 _GRACE: Final = 0.7
@@ -49,7 +50,7 @@ class _Asked:
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for signum in STOPS:
             signal.signal(signum, self._note)
 
     def wait(self) -> None:
@@ -89,6 +90,7 @@ def _run(asked: _Asked) -> int:
     thread.start()
     _log.info("scheduler.started", schedules=len(schedules))
     asked.wait()
+    ignore_stops()
     until = time.monotonic() + _GRACE
     thread.stop()
     reporter.wake()

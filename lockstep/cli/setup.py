@@ -1,10 +1,13 @@
 """``lockstep setup``: what a release needs before it runs."""
 
+import os
+import signal
 from typing import Annotated
 
 import typer
 
 from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.parent import die_with_parent
 from lockstep.settings import Settings
 from lockstep.setup import STEPS, Step, prepare_directories
 
@@ -23,6 +26,8 @@ def setup(
     steps += [_told(step(settings), json=json) for step in STEPS[1:]]
     if json:
         print_json({"steps": [step.view() for step in steps]})
+    if "HONCHO_PROCESS_NAME" in os.environ:
+        _stay()
 
 
 def _told(step: Step, *, json: bool) -> Step:
@@ -30,3 +35,11 @@ def _told(step: Step, *, json: bool) -> Step:
         mark = "done " if step.changed else "found"
         out.print(f"{mark}  {step.name}: {step.told}", markup=False, highlight=False, soft_wrap=True)
     return step
+
+
+def _stay() -> None:
+    """Wait for SIGTERM: ``honcho start`` runs each line of the Procfile, and ends them all when one of them ends."""
+    asked = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, asked)
+    die_with_parent()
+    signal.sigwait(asked)

@@ -17,6 +17,7 @@ from lockstep.errors import RedisUnavailable
 from lockstep.modules import check_actor_modules
 from lockstep.parent import die_with_parent
 from lockstep.settings import Settings
+from lockstep.signals import ignore_stops
 from lockstep.store import Store
 
 #: Seconds beyond WORKER_SHUTDOWN_TIMEOUT that Dramatiq waits: the drain ends by itself before.
@@ -45,7 +46,9 @@ def worker() -> None:
     if not os.access(sys.argv[0], os.X_OK):
         sys.argv[0] = str(Path(sysconfig.get_path("scripts")) / "lockstep")
     kill_children_when_overdue(settings.worker_shutdown_timeout + _OVERDUE)
-    raise typer.Exit(dramatiq.cli.main(dramatiq.cli.make_argument_parser().parse_args(arguments(settings))))
+    code = dramatiq.cli.main(dramatiq.cli.make_argument_parser().parse_args(arguments(settings)))
+    ignore_stops()
+    raise typer.Exit(code)
 
 
 def arguments(settings: Settings) -> list[str]:

@@ -68,14 +68,17 @@ class Program:
         wait_for(f"{words!r} in {self.log}", told, timeout)
 
     def members(self) -> list[int]:
-        """Live processes of its session, whoever their parent is."""
-        found = []
+        """Itself and its live descendants, and whoever is in its session or that of a descendant."""
+        alive: dict[int, tuple[int, int]] = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it ended meanwhile
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if fields[0] not in "ZX" and int(fields[3]) == self.process.pid:
-                    found.append(int(entry.name))
-        return found
+                if fields[0] not in "ZX":
+                    alive[int(entry.name)] = int(fields[1]), int(fields[3])
+        found = {self.process.pid}
+        while more := {p for p, (parent, session) in alive.items() if {parent, session} & found} - found:
+            found |= more
+        return sorted(found & set(alive))
 
     def clear(self) -> None:
         """End whatever is left of it."""

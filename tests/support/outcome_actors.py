@@ -22,6 +22,8 @@ def ends(group: str, how: str = "done") -> None:
 @dramatiq.actor(actor_name="writes", queue_name="messages", group_by="{group}")
 def writes(group: str, number: int, file: str, seconds: float = 0.0) -> None:
     """Appends its group and number to a file when it ends."""
-    time.sleep(seconds)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.01)  # an interrupt comes between two of them
     with pathlib.Path(file).open("a") as lines:
         lines.write(f"{group} {number}\n")
