@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from dotenv import dotenv_values
 
-from lockstep import parsing, rates
+from lockstep import machine, parsing, rates
 from lockstep.errors import InvalidSettings
+from lockstep.roles import Role
 
 Parse = Callable[[str], Any]
 
@@ -90,9 +91,17 @@ class Settings:
         (), parsing.names, "modules imported beside actors, comma-separated"
     )
     worker_processes: int = _setting(1, parsing.integer(1, 256), "processes of one worker")
-    worker_concurrency: int = _setting(5, parsing.integer(1, 1024), "threads of each worker process")
+    worker_concurrency: int = _setting(
+        5, machine.concurrency, "threads of each worker process; auto: from CPUs and memory"
+    )
+    worker_role: str = _setting(
+        Role.ALL, parsing.one_of(*Role), f"which queues a worker takes: {', '.join(Role)}"
+    )
     worker_queues: tuple[str, ...] = _setting(
-        (), parsing.names, "queues that a worker takes; none named: all"
+        (), parsing.names, "queues that a worker takes, whatever its role; none named: the role's"
+    )
+    start_email_worker: bool = _setting(
+        True, parsing.boolean, "false: a worker of the role all leaves the queue email to others"
     )
     worker_accept_jobs: bool = _setting(
         True, parsing.boolean, "whether the intake is on at boot, until an operator switches it at run time"
@@ -203,6 +212,9 @@ class Settings:
         values.setdefault("instance_id", merged.get("DYNO") or socket.gethostname())
         if problems:
             raise InvalidSettings(problems)
+        if isinstance(values.get("worker_concurrency"), machine.Automatic):
+            processes = values.get("worker_processes", cls.worker_processes)
+            values["worker_concurrency"] = machine.Machine.read().threads(processes)
         return cls(**values)
 
     @property
@@ -227,12 +239,16 @@ class Settings:
         return {
             setting.name.upper(): "********"
             if setting.metadata["secret"] and getattr(self, setting.name)
-            else str(getattr(self, setting.name))
+            else _shown(getattr(self, setting.name))
             for setting in fields(self)
         }
 
     def __repr__(self) -> str:
         return f"Settings({self.masked()!r})"
+
+
+def _shown(value: Any) -> str:
+    return f"auto ({value})" if isinstance(value, machine.Automatic) else str(value)
 
 
 def _text_of(name: str, merged: Mapping[str, str]) -> str | None:

@@ -10,9 +10,11 @@ from dramatiq.middleware import Middleware, Shutdown
 
 from lockstep import logs
 from lockstep.holding import Interrupter, Renewer
+from lockstep.machine import Automatic
 from lockstep.processes import ProcessState, ProcessType
 from lockstep.reaper import Reaper
 from lockstep.reporting import Look, Reporter, identity
+from lockstep.roles import Choice
 from lockstep.service import EXIT_BROKEN, Periodic, Service
 from lockstep.settings import Settings
 
@@ -48,13 +50,13 @@ class Lifecycle(Middleware):
         """Before anything is claimed: be known as a claimer, and renew from the first lease on."""
         broker.start_claiming()
         worker.work_queue = broker.work_queue
-        self._reporter = self._make_reporter(broker, worker)
+        choice = self._choose(worker)
+        self._reporter = self._make_reporter(broker, worker, choice)
         self._reporter.start()
         renewer = Renewer(broker.store, broker.held, margin=broker.lease_margin)
-        whitelist = worker.consumer_whitelist
         reaper = Reaper(
             broker.store,
-            lambda: [q for q in broker.get_declared_queues() if not whitelist or q in whitelist],
+            lambda: choice.among(broker.get_declared_queues()),
             claimer=broker.owner,
             held=broker.held,
         )
@@ -69,17 +71,43 @@ class Lifecycle(Middleware):
         self._services = [Service(name, each, _die) for name, each in work.items()]
         for service in self._services:
             service.start()
-        queues = sorted(whitelist or broker.get_declared_queues())
-        name = f"{'-'.join(queues)}-worker-{os.getpid()}"
+        self._tell(choice, broker.get_declared_queues())
+
+    def _choose(self, worker: Any) -> Choice:
+        """Let the worker take what its role says, however it was started.
+
+        Queues on Dramatiq's own command line (``--queues``) stand.
+        """
+        choice = Choice.of(self._settings)
+        if worker.consumer_whitelist:
+            choice = Choice(choice.role, frozenset(worker.consumer_whitelist))
+        worker.consumer_whitelist = choice
+        return choice
+
+    def _tell(self, choice: Choice, declared: set[str]) -> None:
+        queues = choice.among(declared)
+        name = f"{'-'.join(queues) or choice.role}-worker-{os.getpid()}"
         log.info(
             "worker.started",
             worker=name,
+            role=choice.role.value,
+            queues=queues,
             text=f'Worker "{name}" started (Instance: {self._settings.instance_id})',
         )
+        missing = sorted(set(choice.names) - declared)
+        if missing or not queues:
+            log.warning(
+                "queue.undeclared",
+                queues=missing,
+                why=f"no actor here declares what {choice} is to take"
+                + ("" if queues else ": the worker idles"),
+            )
 
     def after_worker_boot(self, broker: Any, worker: Any) -> None:
         """The threads run."""
-        log.info("worker.ready", threads=worker.worker_threads)
+        automatic = isinstance(self._settings.worker_concurrency, Automatic)
+        found = {"concurrency": self._settings.masked()["WORKER_CONCURRENCY"]} if automatic else {}
+        log.info("worker.ready", threads=worker.worker_threads, **found)
 
     def before_worker_shutdown(self, broker: Any, worker: Any) -> None:
         """Claim nothing more; interrupt what is still running when the time is up."""
@@ -116,17 +144,17 @@ class Lifecycle(Middleware):
         if self._reporter is not None:
             self._reporter.wake()
 
-    def _make_reporter(self, broker: Any, worker: Any) -> Reporter:
+    def _make_reporter(self, broker: Any, worker: Any, choice: Choice) -> Reporter:
         process = identity(
             ProcessType.WORKER,
             broker.owner,
             self._settings,
-            role=getattr(self._settings, "worker_role", "all"),
+            role=choice.role.value,
             master_pid=self._master,
             capacity=worker.worker_threads,
             siblings=self._settings.worker_processes,
         )
-        return Reporter(broker.store.processes, process, lambda _: look_at(broker, worker.consumer_whitelist))
+        return Reporter(broker.store.processes, process, lambda _: look_at(broker, choice))
 
     def _interrupt_late(self, broker: Any) -> None:
         deadline = time.monotonic() + self._settings.worker_shutdown_timeout
@@ -143,15 +171,17 @@ class Lifecycle(Middleware):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def look_at(broker: Any, whitelist: set[str] | None) -> Look:
+def look_at(broker: Any, choice: Choice) -> Look:
     """What a worker process does: it is ready once every queue that it takes has a consumer that may claim.
 
-    One that takes no queue at all, because of a wrong name, never is.
+    One whose role has no queue here idles, and is ready; one that finds none of the queues named to it never is: a name
+    must be wrong.
     """
-    queues = broker.get_declared_queues() & whitelist if whitelist else broker.get_declared_queues()
+    queues = set(choice.among(broker.get_declared_queues()))
+    may_idle = not choice.named
     if broker.stopping:
         state = ProcessState.DRAINING
-    elif queues and broker.may_claim and queues <= broker.connected_queues:
+    elif (queues or may_idle) and broker.may_claim and queues <= broker.connected_queues:
         state = ProcessState.READY
     else:
         state = ProcessState.STARTING

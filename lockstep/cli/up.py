@@ -7,6 +7,7 @@ All of them die with this process, however it ends.
 import fcntl
 import os
 import signal
+import socket
 import stat
 import sys
 import time
@@ -24,6 +25,7 @@ from lockstep.cli.supervision import Supervisord, SupervisordFailed
 from lockstep.embedded import EmbeddedRedis, EmbeddedRedisFailed
 from lockstep.errors import LockstepError
 from lockstep.modules import ImportFailed, check_actor_modules, check_imports
+from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from lockstep.settings import Settings
 from lockstep.store import Store
 
@@ -41,8 +43,6 @@ _DEFAULTS: Final = {
 }
 
 _LOOK_SECONDS: Final = 0.1
-#: The queue that every worker takes, unless WORKER_QUEUES names others.
-_MAIN_QUEUE: Final = "messages"
 
 
 class _NotReady(Exception):
@@ -189,12 +189,15 @@ def _missing(settings: Settings, store: Store) -> str:
     except httpx.HTTPError:
         return "web"
     with suppress(LockstepError):  # Redis is away for a moment
-        queue = (*settings.worker_queues, _MAIN_QUEUE)[0]
-        store.declare(queue)  # else it is only known from its first message on
-        if not store.counts(queue).claimers:
+        if not any(map(_is_worker_here, store.processes.listing())):
             return "worker"
         return "" if store.schedules.listing().schedulers else "scheduler"
     return "worker"
+
+
+def _is_worker_here(one: ProcessRecord) -> bool:
+    ready = one.type is ProcessType.WORKER and one.state is ProcessState.READY
+    return ready and one.host == socket.gethostname()
 
 
 def _address(settings: Settings) -> str:

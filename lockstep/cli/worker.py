@@ -54,7 +54,7 @@ def worker() -> None:
 def arguments(settings: Settings) -> list[str]:
     """The arguments of the command ``dramatiq`` for these settings."""
     drain_ms = round((settings.worker_shutdown_timeout + _GRACE) * 1000)
-    given = [
+    return [
         "actors",
         f"--processes={settings.worker_processes}",
         f"--threads={settings.worker_concurrency}",
@@ -62,6 +62,3 @@ def arguments(settings: Settings) -> list[str]:
         f"--worker-fork-timeout={_BOOT * 1000}",
         "--skip-logging",
     ]
-    if settings.worker_queues:
-        given += ["--queues", *settings.worker_queues]
-    return given
