@@ -1,7 +1,7 @@
 """What this process may use of its machine, and how many threads suit that.
 
-``WORKER_CONCURRENCY=auto`` is: four threads for each CPU, shared out among the processes of the worker, but no more than
-there is memory for, at 128 MiB for each process and 64 MiB for each thread; from 1 to 64.
+``WORKER_CONCURRENCY=auto`` is: four threads for each CPU, shared out among the processes of the worker, but no more
+than there is memory for, at 128 MiB for each process and 64 MiB for each thread; from 1 to 64.
 """
 
 import math
