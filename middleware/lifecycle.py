@@ -14,7 +14,7 @@ from lockstep.machine import Automatic
 from lockstep.processes import ProcessState, ProcessType
 from lockstep.reaper import Reaper
 from lockstep.reporting import Look, Reporter, identity
-from lockstep.roles import Choice
+from lockstep.roles import Choice, Role
 from lockstep.service import EXIT_BROKEN, Periodic, Service
 from lockstep.settings import Settings
 
@@ -174,11 +174,11 @@ class Lifecycle(Middleware):
 def look_at(broker: Any, choice: Choice) -> Look:
     """What a worker process does: it is ready once every queue that it takes has a consumer that may claim.
 
-    One whose role has no queue here idles, and is ready; one that finds none of the queues named to it never is: a name
-    must be wrong.
+    One whose role has no queue here idles, and is ready. One that finds none of the queues named to it never is: a name
+    must be wrong; nor is one that takes all, and there are none.
     """
     queues = set(choice.among(broker.get_declared_queues()))
-    may_idle = not choice.named
+    may_idle = not choice.named and choice.role is not Role.ALL
     if broker.stopping:
         state = ProcessState.DRAINING
     elif (queues or may_idle) and broker.may_claim and queues <= broker.connected_queues:

@@ -17,6 +17,7 @@ from lockstep.broker import LockstepBroker
 from lockstep.embedded import EmbeddedRedis
 from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from lockstep.reporting import Look, Reporter, identity, memory_bytes
+from lockstep.roles import Choice, Role
 from lockstep.settings import Settings
 from lockstep.store import Store
 from middleware import make_broker
@@ -86,7 +87,7 @@ def test_a_worker_is_ready_only_when_it_may_claim_from_every_queue(
     broker: LockstepBroker, start: Callable[[], Worker]
 ) -> None:
     def now() -> ProcessState:
-        return look_at(broker, None).state
+        return look_at(broker, Choice()).state
 
     assert now() is STARTING  # it takes no queue at all
     broker.declare_queue("mail")
@@ -98,8 +99,9 @@ def test_a_worker_is_ready_only_when_it_may_claim_from_every_queue(
     assert now() is STARTING  # it must not claim
     broker.let_go()
     assert now() is READY
-    assert look_at(broker, {"typo"}) == Look(STARTING)
-    assert look_at(broker, {"mail", "typo"}) == Look(READY, queues=("mail",))
+    assert look_at(broker, Choice(named=frozenset({"typo"}))) == Look(STARTING)
+    assert look_at(broker, Choice(named=frozenset({"mail", "typo"}))) == Look(READY, queues=("mail",))
+    assert look_at(broker, Choice(Role.EMAIL)) == Look(READY)  # it idles
 
 
 @pytest.fixture
