@@ -95,9 +95,9 @@ def test_a_worker_is_ready_only_when_it_may_claim_from_every_queue(
     start()
     wait_for("its consumer claims", lambda: now() is READY, 30)
     assert broker.connected_queues == {"mail"}
-    broker.hold_back()
+    broker.hold_back("a test")
     assert now() is STARTING  # it must not claim
-    broker.let_go()
+    broker.let_go("a test")
     assert now() is READY
     assert look_at(broker, Choice(named=frozenset({"typo"}))) == Look(STARTING)
     assert look_at(broker, Choice(named=frozenset({"mail", "typo"}))) == Look(READY, queues=("mail",))
