@@ -17,5 +17,6 @@ broker = make_broker(settings)
 dramatiq.set_broker(broker)
 
 _heartbeat = ("actors.heartbeat",) if settings.schedule_heartbeat else ()
-for _module in ("actors.messages", *_heartbeat, *settings.actor_modules):
+_loadtest = ("actors.loadtest",) if settings.loadtest_actor else ()
+for _module in ("actors.messages", *_heartbeat, *_loadtest, *settings.actor_modules):
     importlib.import_module(_module)

@@ -203,6 +203,21 @@ class AlreadyRunning(LockstepError):
     """What may run only once on a machine runs already."""
 
 
+class ServiceAway(LockstepError):
+    """A service that is used over HTTP gives no answer, or says that it is not ready."""
+
+
+class ServiceRefused(LockstepError):
+    """A service that is used over HTTP refuses for good: trying again is no use.
+
+    ``status`` is that of its answer; None when what answers is no Lockstep.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class ScriptFailed(LockstepError):
     """A script refused its input or broke half way; ``script`` names it."""
 
@@ -253,6 +268,8 @@ _OUTSIDE: Final[dict[type[LockstepError], tuple[int, int]]] = {
     RedisUnavailable: (503, 4),
     SupervisorAway: (503, 3),
     AlreadyRunning: (409, 5),
+    ServiceAway: (503, 3),
+    ServiceRefused: (500, 5),
 }
 
 

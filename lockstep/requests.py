@@ -21,6 +21,7 @@ from lockstep.checks import (
     check_id,
     check_key,
     check_priority,
+    check_retention,
     check_text,
     check_truth,
     check_unique,
@@ -32,7 +33,7 @@ from lockstep.errors import InvalidMessage, UnknownActor
 #: Fields of a request.
 FIELDS: Final = (
     *("actor", "group", "args", "kwargs", "queue", "id", "delay_ms", "eta", "hold_place", "priority"),
-    *("max_attempts", "idempotency_key", "unique", "unique_by"),
+    *("max_attempts", "idempotency_key", "unique", "unique_by", "retention"),
 )
 
 _RFC3339: Final = re.compile(
@@ -58,6 +59,7 @@ _CHECKS: Final[dict[str, Callable[[object, str], object]]] = {
     "idempotency_key": check_key,
     "unique": _unique,
     "unique_by": _text,
+    "retention": check_retention,
 }
 
 

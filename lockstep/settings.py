@@ -171,6 +171,10 @@ class Settings:
         "send lockstep.heartbeat each minute, which shows that scheduler and workers work",
     )
 
+    loadtest_actor: bool = _setting(
+        False, parsing.boolean, "have the actor lockstep.loadtest, which lockstep loadtest sends"
+    )
+
     delivery_url: str | None = _setting(None, parsing.http_url, "where messages.deliver posts", secret=True)
     delivery_routes_file: str | None = _setting(
         None, parsing.existing_file, "JSON object: instance id to URL, for messages.deliver"
@@ -228,6 +232,12 @@ class Settings:
     def bind_host(self) -> str:
         """The address that the web process listens on."""
         return self.host or ("0.0.0.0" if self.api_keys else "127.0.0.1")  # noqa: S104  (only with keys)
+
+    @property
+    def web_url(self) -> str:
+        """Where this machine reaches the web process."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.bind_host, self.bind_host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def lease_ms(self) -> int:

@@ -18,6 +18,7 @@ from lockstep.cli import (
     intake,
     limits,
     listener,
+    loadtest,
     message,
     messages,
     operations,
@@ -74,6 +75,7 @@ app.command("resume")(switches.resume)
 app.command("skip")(dead.skip)
 app.add_typer(dead.app, name="dead")
 app.command("accept")(intake.accept)
+app.command("loadtest")(loadtest.loadtest)
 app.command("fsck")(fsck.fsck)
 app.command("export")(backup.export)
 app.command("import")(backup.import_)

@@ -37,6 +37,7 @@ _DEFAULTS: Final = {
     "WORKER_PROCESSES": "2",
     "WORKER_CONCURRENCY": "8",
     "SEARCH_INDEX": "true",
+    "LOADTEST_ACTOR": "true",
     "WEB_PROCESSES": "1",
     "WORKER_MASTERS": "1",
     "SCHEDULER_PROCESSES": "1",
@@ -181,10 +182,7 @@ def _wait_until_ready(settings: Settings, supervisord: Supervisord, stop: _Stop)
 def _missing(settings: Settings, store: Store) -> str:
     """The program that is not ready yet; empty when all are."""
     try:
-        if (
-            httpx.get(f"{_address(settings)}/readyz", timeout=2, trust_env=False).status_code
-            != httpx.codes.OK
-        ):
+        if httpx.get(f"{settings.web_url}/readyz", timeout=2, trust_env=False).status_code != httpx.codes.OK:
             return "web"
     except httpx.HTTPError:
         return "web"
@@ -200,14 +198,8 @@ def _is_worker_here(one: ProcessRecord) -> bool:
     return ready and one.host == socket.gethostname()
 
 
-def _address(settings: Settings) -> str:
-    host = settings.bind_host
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
 def _tell(settings: Settings, redis: str) -> None:
-    address, given = _address(settings), settings.masked()
+    address, given = settings.web_url, settings.masked()
     masters = f"{settings.worker_masters} times " if settings.worker_masters > 1 else ""
     key = " -H 'Authorization: Bearer SECRET'" if settings.api_keys else ""
     lines = (

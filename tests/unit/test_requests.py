@@ -79,6 +79,7 @@ def test_every_field_has_its_effect() -> None:
             "idempotency_key": "k",
             "unique": "10m",
             "unique_by": "{to}",
+            "retention": "2h",
         },
     )
     assert (message.queue_name, delay) == ("mail", 1500)
@@ -92,6 +93,7 @@ def test_every_field_has_its_effect() -> None:
         "idempotency_key": "k",
         "unique": "10m",
         "unique_by": "{to}",
+        "retention": 7_200_000,
     }
 
 
