@@ -34,7 +34,7 @@ class Latencies:
         for bucket in sorted(self._buckets):
             found += self._buckets[bucket]
             if found >= wanted:
-                middle = _LEAST * _GROWTH ** (bucket - 0.5) if bucket else _LEAST
+                middle = _LEAST * _GROWTH ** (bucket - 0.5) if bucket else 0.0
                 return min(middle, self.longest)
         return None
 

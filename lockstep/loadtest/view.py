@@ -40,7 +40,7 @@ def verdict(run: Run) -> Text:
     """The end of it, in words."""
     if run.problems:
         lines = [*run.problems, *(f"  {example}" for example in run.verdict.examples)]
-        return Text("Not in order: " + "\n".join(lines), style="red")
+        return Text("Failed: " + "\n".join(lines), style="red")
     if not run.drained or run.verdict.unfinished:
         return Text(
             f"Not drained in {run.plan.timeout:g} s: {run.verdict.unfinished} unfinished", style="yellow"
