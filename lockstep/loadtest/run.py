@@ -23,7 +23,7 @@ from lockstep.loadtest.verify import Verifier
 _SHOW_SECONDS: Final = 0.25
 
 #: Seconds in which the service must answer at the beginning.
-_HELLO_SECONDS: Final = 5.0
+_HELLO_SECONDS: Final = 3.0
 
 
 class Phase(StrEnum):

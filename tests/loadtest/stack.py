@@ -40,6 +40,7 @@ class Stack:
             "API_KEYS": KEYS,
             "HOST": "127.0.0.1",
             "PORT": "0",
+            "WEB_DRAIN_SECONDS": "0",
             "LOG_FORMAT": "json",
             "COLUMNS": "200",
             **CHANGES,
