@@ -207,6 +207,11 @@ class LockstepBroker(Broker):
         """Attempts that ended in this process."""
         return sum(consumer.ended for consumer in self._consumers)
 
+    @property
+    def released(self) -> int:
+        """Messages that this process gave back because it stops, interrupted or not started."""
+        return sum(consumer.released for consumer in self._consumers)
+
     def start_claiming(self) -> None:
         """Claim, until ``stop_claiming``."""
         self._stopping.clear()

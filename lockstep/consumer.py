@@ -86,6 +86,7 @@ class LockstepConsumer(Consumer):
         self._answered = False  #: Redis has answered a turn
         self._closed = False
         self.ended = 0  #: attempts that ended here
+        self.released = 0  #: messages given back because this process stops
         blocking = broker.store.new_blocking_link(BLOCK_SECONDS)
         self._wake_up = WakeUp(blocking, broker.store.shards(queue_name), self._on_token)
         self._wake_up.start()
@@ -176,6 +177,7 @@ class LockstepConsumer(Consumer):
     def _count(self, message: ClaimedMessage, settlement: Settlement) -> None:
         now, lease = time.monotonic(), message.lease
         self._exact[metrics.attempt_field(message.actor_name, _OUTCOMES[settlement.verb])] += 1
+        self.released += settlement.verb is Verb.RELEASE and self._broker.stopping
         if not message.started_at:
             return
         self.ended += 1

@@ -125,7 +125,7 @@ class Lifecycle(Middleware):
         if self._reporter is not None:
             self._reporter.leave(self._settings.redis_timeout)
         self._stopped = True
-        log.info("worker.stopped", text="Worker stopped gracefully")
+        log.info("worker.stopped", released=broker.released, text="Worker stopped gracefully")
 
     def _on_signal(self, broker: Any, former: Any, signum: int, frame: Any) -> None:
         # Platforms signal the whole process group, and the master signals again: the second must not kill. It may

@@ -23,6 +23,8 @@ from lockstep.cli import (
     messages,
     operations,
     processes,
+    reload,
+    scale,
     scheduler,
     schedules,
     send,
@@ -53,6 +55,8 @@ app.command("web")(web.web)
 app.command("worker")(worker.worker)
 app.command("scheduler")(scheduler.scheduler)
 app.command("supervisor")(supervisor.supervisor)
+app.command("reload")(reload.reload)
+app.command("scale")(scale.scale)
 app.command("listener")(listener.listener)
 app.add_typer(schedules.app, name="schedules")
 app.command("send")(send.send)

@@ -81,11 +81,16 @@ def set_stopped(place: Place, names: set[str]) -> None:
 
 
 def forget_former(place: Place, masters: int) -> None:
-    """Before supervisord starts: it starts all configured workers, and files of those are one too many."""
+    """Before supervisord starts: it starts all configured workers, so files of those are one too many.
+
+    The others are made anew, from what the release says now.
+    """
     _list(place).unlink(missing_ok=True)
     for number in extra_slots(place):
         if number < masters:
             remove_slot(place, number)
+        else:
+            write_slot(place, number)
 
 
 def _list(place: Place) -> Path:

@@ -43,13 +43,18 @@ class Supervised:
     def start(self) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [f"{SCRIPTS}/lockstep", "supervisor"],
+                [self._script, "supervisor"],
                 cwd=self.directory,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
+
+    @property
+    def _script(self) -> Path:
+        current = self.directory / "current" / ".venv" / "bin" / "lockstep"
+        return current if current.exists() else Path(SCRIPTS) / "lockstep"
 
     def end(self) -> int:
         """Ask it to stop; its exit code when it has."""
@@ -117,7 +122,7 @@ class Supervised:
     def run(self, *command: str, **changes: str) -> "subprocess.CompletedProcess[str]":
         """A command of `lockstep`, in its directory and environment."""
         return subprocess.run(
-            [f"{SCRIPTS}/lockstep", *command],
+            [self._script, *command],
             cwd=self.directory,
             env={**self.environment, **changes},
             stdin=subprocess.DEVNULL,
