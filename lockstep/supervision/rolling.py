@@ -108,17 +108,24 @@ class Rolling:
     def _stop(self, program: Program, step: Step) -> str:
         since, begun = size(program), time.monotonic()
         running = program.state is not ProgramState.BACKOFF
-        self._control.stop(program.address)
-        deadline = begun + self._limit(program)
-        while (now := self._control.program(program.address)).state not in DOWN:
-            if time.monotonic() >= deadline:
-                return f"it does not stop: {deadline - begun:.0f} s were not enough"
-            time.sleep(LOOK_SECONDS)
+        if not self._is_down(program):
+            return f"it does not stop: {self._limit(program):.0f} s were not enough"
         if running:
+            now = self._control.program(program.address)
             step.drain_seconds = round(time.monotonic() - begun, 3)
             step.killed = _killed(now)
             step.released = _released(program, since) if program.type == "worker" else None
         return ""
+
+    def _is_down(self, program: Program) -> bool:
+        """Ask it to stop, and answer whether it does in its time."""
+        self._control.stop(program.address)
+        deadline = time.monotonic() + self._limit(program)
+        while self._control.program(program.address).state not in DOWN:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOOK_SECONDS)
+        return True
 
     def _start(self, program: Program, step: Step) -> None:
         since, begun = size(program), time.monotonic()
@@ -129,9 +136,10 @@ class Rolling:
         except SupervisorRefused as error:  # there is no such command in this release, say
             problem = str(error)
         if problem:
-            # Or supervisord starts it again and again; and half a release would serve beside the others.
-            self._control.stop(program.address)
-            step.problem, step.log_tail = problem, tail(program, since)
+            # Or supervisord starts it again and again, and who knows what it does when it gets so far.
+            step.log_tail = tail(program, since)
+            down = self._is_down(program)
+            step.problem = problem if down else f"{problem}; it was told to stop, and has not yet"
             return
         step.ready_seconds = round(time.monotonic() - begun, 3)
         if program.type == "listener":

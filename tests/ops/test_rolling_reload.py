@@ -62,6 +62,9 @@ class Fleet(Supervised):
     def wait_for_release(self, version: str) -> None:
         wait_for(f"everything is {version}", lambda: self.all_of(version), LONG)
 
+    def done(self, message_id: str) -> bool:
+        return self.store.message(message_id).state == "done"
+
     def runs(self) -> Runs:
         return Runs.read(self.directory / "runs")
 
@@ -108,35 +111,38 @@ def test_three_reloads_under_load_lose_nothing(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("release", "says"), [("broken", "it ended while it was starting"), ("silent", "not ready within 2 s")]
+    ("release", "kinds", "first", "says"),
+    [
+        ("broken", [], "worker-0", "it ended while it was starting"),
+        ("silent", ["web"], "web-0", "not ready within 2 s: it has not said anything of itself in Redis"),
+    ],
 )
 def test_a_release_that_does_not_become_ready_stops_at_its_first_process(
-    fleet: Fleet, release: str, says: str
+    fleet: Fleet, release: str, kinds: list[str], first: str, says: str
 ) -> None:
     before = fleet.pids()
     switch(fleet.directory, release)
 
-    failed = fleet.run("reload", "--json", **({"READY_TIMEOUT": "2s"} if release == "silent" else {}))
+    failed = fleet.run("reload", *kinds, "--json", **({"READY_TIMEOUT": "2s"} if release == "silent" else {}))
 
     assert failed.returncode == 3, failed.stdout + failed.stderr
-    assert f"stopped at worker-0: {says}" in failed.stderr
+    assert f"stopped at {first}: {says}" in failed.stderr
     if release == "broken":
         assert "RuntimeError: this release is broken" in failed.stderr  # the end of its log
     after = fleet.pids()
-    assert after.pop("worker-0") == 0
-    assert after == {name: pid for name, pid in before.items() if name != "worker-0"}
-    message = {"actor": "number", "kwargs": {"group": "beside", "n": 1, "sent": time.time()}}
+    assert after.pop(first) == 0
+    assert after == {name: pid for name, pid in before.items() if name != first}
+    message = {"actor": "number", "kwargs": {"group": f"beside-{release}", "n": 1, "sent": time.time()}}
     message_id = fleet.send(message)
-    wait_for("others serve on", lambda: fleet.store.inspect(message_id).state == "done", LONG)
+    wait_for("others serve on", lambda: fleet.done(message_id), LONG)
 
     # Back to the former: what was stopped is started, the rest is reloaded.
     switch(fleet.directory, "two")
-    view = parsed(fleet.run("reload", "worker", "--json"))
-    assert [(step["process"], step["drain_seconds"] is None) for step in view["items"]] == [
-        ("worker-0", True),
-        ("worker-1", False),
-    ]
-    assert fleet.all_of("two")
+    kind = first.partition("-")[0]
+    view = parsed(fleet.run("reload", kind, "--json"))
+    ran = [(step["process"], step["drain_seconds"] is not None) for step in view["items"]]
+    assert ran == [(first, False), (f"{kind}-1", True)]
+    assert fleet.versions()[kind] == {"two"}
 
 
 def test_a_reload_needs_redis_and_the_right_to_change_things(fleet: Fleet) -> None:

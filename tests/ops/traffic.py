@@ -93,7 +93,7 @@ class Traffic:
         for body in self._bodies(name, each):
             if connection.sock is None:
                 connection.connect()
-            connection.auto_open = False  # type: ignore[assignment]
+            connection.auto_open = False
             connection.request("POST", PATH, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             self._note(name, body, answer.status, answer.read())
