@@ -109,6 +109,9 @@ class Settings:
     worker_shutdown_timeout: float = _setting(
         30.0, parsing.seconds(0.1, 86400), "seconds a worker may drain after SIGTERM (20 when DYNO is set)"
     )
+    dramatiq_metrics: bool = _setting(
+        False, parsing.boolean, "also serve Dramatiq's own metrics, from each machine that has workers"
+    )
     instance_id: str = _setting(
         "", str, "name of this process in logs and records; else DYNO or the host name"
     )

@@ -20,6 +20,7 @@ from lockstep.results import StoreResults
 from lockstep.settings import Settings
 from lockstep.store import Store
 from middleware.dead_letters import DeadLetters
+from middleware.dramatiq_metrics import DramatiqMetrics
 from middleware.group_mutex import GroupMutex
 from middleware.lifecycle import Lifecycle
 from middleware.log_context import LogContext
@@ -31,7 +32,9 @@ from middleware.schema_guard import SchemaGuard
 
 def default(settings: Settings, store: Store) -> list[Middleware]:
     """The middleware of a Lockstep broker."""
+    own: list[Middleware] = [DramatiqMetrics()] if settings.dramatiq_metrics else []
     return [
+        *own,  # its after hook runs last: the outcome is decided, and no other hook's time is left out
         Lifecycle(settings),  # signals, lease renewal and reaping stand before anything runs
         SchemaGuard(),  # a release that is too old for the data ends before it claims
         LogContext(),  # every line below carries the message
@@ -61,6 +64,7 @@ def make_broker(settings: Settings) -> LockstepBroker:
 
 __all__ = [
     "DeadLetters",
+    "DramatiqMetrics",
     "GroupMutex",
     "Lifecycle",
     "LogContext",
