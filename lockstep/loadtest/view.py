@@ -1,13 +1,16 @@
 """A run as people see it, and as programs do."""
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 from rich.text import Text
 
 from lockstep.loadtest.latencies import PERCENTILES, Latencies
 from lockstep.loadtest.run import Phase, Run
+
+#: The part of its rate below which a run did not do what was asked.
+_REACHED: Final = 0.95
 
 
 def table(run: Run) -> Table:
@@ -46,7 +49,10 @@ def verdict(run: Run) -> Text:
             f"Not drained in {run.plan.timeout:g} s: {run.verdict.unfinished} unfinished", style="yellow"
         )
     kept = f"{run.verdict.checked} messages in {run.plan.groups} groups: none lost, none doubled, each group in order"
-    return Text(f"In order: {kept}{' (ended early)' if run.interrupted else ''}", style="green")
+    notes = [" (ended early)"] if run.interrupted else []
+    if run.tally.rate < _REACHED * run.plan.rate:
+        notes.append(f"; the rate was not reached: {run.tally.rate:.1f} of {run.plan.rate:g} a second")
+    return Text(f"In order: {kept}{''.join(notes)}", style="green")
 
 
 def document(run: Run) -> dict[str, Any]:

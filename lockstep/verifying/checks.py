@@ -48,4 +48,5 @@ CHECKS: Final = (
     Check(name="metrics token", run=production.metrics_token, redis=False, production=True),
     Check(name="log format", run=production.log_format, redis=False, production=True),
     Check(name="redis access", run=production.redis_access, redis=False, production=True),
+    Check(name="load test", run=production.loadtest, redis=False, production=True),
 )

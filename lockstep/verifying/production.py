@@ -4,7 +4,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from lockstep.verifying.findings import Deployment, Finding, failed, fine
+from lockstep.verifying.findings import Deployment, Finding, failed, fine, warning
 
 _LOCAL: Final = frozenset({"localhost", "localhost.localdomain"})
 
@@ -51,6 +51,16 @@ def redis_access(deployment: Deployment) -> Finding:
     if not deployment.settings.redis_tls_verify:
         return failed("REDIS_TLS_VERIFY: false, so anybody may answer", "REDIS_CA_FILE=… of its certificate")
     return fine(f"{host} over TLS, with a password")
+
+
+def loadtest(deployment: Deployment) -> Finding:
+    """Load tests are possible only while somebody means to run one."""
+    if not deployment.settings.loadtest_actor:
+        return fine("LOADTEST_ACTOR is off")
+    return warning(
+        "LOADTEST_ACTOR: whoever may send can hold threads with lockstep.loadtest",
+        "LOADTEST_ACTOR=false after the load test",
+    )
 
 
 def is_local(host: str) -> bool:

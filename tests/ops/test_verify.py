@@ -278,6 +278,11 @@ def test_settings_before_going_live(
     assert look(name, production=True, **right).status is OK
 
 
+def test_load_tests_are_a_decision(look: Callable[..., Finding]) -> None:
+    assert look("load test", production=True).status is OK
+    assert look("load test", production=True, loadtest_actor="true").status is WARNING
+
+
 def test_what_is_local() -> None:
     assert [is_local(host) for host in ("127.0.0.9", "::1", "localhost", "db", "10.0.0.1")] == [
         True,
