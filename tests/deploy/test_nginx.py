@@ -2,6 +2,8 @@
 
 import os
 import re
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -99,6 +101,35 @@ def test_events_arrive_at_once(client: httpx.Client) -> None:
 
 def test_metrics_are_not_for_everybody(client: httpx.Client) -> None:
     assert client.get("/metrics", headers=bearer(TOKEN)).status_code == 404
+
+
+def test_a_web_process_that_stops_fails_no_request(fleet: Fleet, tmp_path: Path) -> None:
+    stays, leaves = Fleet(tmp_path, **fleet.environment), Fleet(tmp_path / "leaves", **fleet.environment)
+    leaves.directory.mkdir()
+    with closing(stays), closing(leaves):
+        leaving = leaves.start_web(WEB_DRAIN_SECONDS="1")
+        stays.start_web()
+        servers = [f"127.0.0.1:{one.port}" for one in (stays, leaves)]
+        with closing(Proxy(tmp_path, *servers)) as proxy:
+            answers = Counter(steady_load(proxy.url, leaving))
+
+    assert set(answers) == {202}
+    assert leaving.process.returncode == 0
+
+
+def steady_load(url: str, leaving: Program) -> Iterator[int]:
+    """Statuses of requests that go on until the process is gone, which is told to stop meanwhile, and after."""
+    message = {"actor": "ends", "kwargs": {"group": "load"}}
+    with httpx.Client(base_url=url, headers=bearer(KEY), trust_env=False, timeout=30) as client:
+        for _ in range(20):  # both serve, and nginx keeps connections to both
+            yield client.post("/api/v1/messages", json=message).status_code
+        leaving.process.terminate()
+        deadline = time.monotonic() + 60
+        while leaving.process.poll() is None:
+            assert time.monotonic() < deadline
+            yield client.post("/api/v1/messages", json=message).status_code
+        for _ in range(20):
+            yield client.post("/api/v1/messages", json=message).status_code
 
 
 def test_idle_connections_are_left_before_web_closes_them() -> None:

@@ -212,3 +212,4 @@ def test_the_procfile_names_what_is_there() -> None:
     # honcho counts its ports up from PORT, line by line: web must be the first.
     assert next(iter(COMMANDS)) == "web"
     assert {command.partition(" ")[2] for command in COMMANDS.values()} <= known
+    assert PROCFILE.read_text() in Path("docs/platforms.md").read_text()
