@@ -25,6 +25,11 @@ class DeadlineProtocol(H11Protocol):
 
     _deadline: asyncio.TimerHandle | None = None
 
+    @property
+    def expected(self) -> bool:
+        """Whether the head of a request may be on its way: the client has just connected, or has begun to send it."""
+        return self._deadline is not None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline with the connection."""
         super().connection_made(transport)

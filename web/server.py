@@ -1,5 +1,6 @@
 """One web process: uvicorn with our limits, our logs and our way to stop."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -22,6 +23,10 @@ from web.protocol import DeadlineProtocol
 #: Seconds that requests in work may take once the process was told to stop.
 GRACE_SECONDS: Final = 10
 
+#: Seconds that a client has which had connected, but not asked, when this process stopped listening: its request is
+#: on the way.
+EXPECTED_SECONDS = 1.0
+
 #: Bytes that the head of a request may have.
 HEAD_BYTES: Final = 16_384
 
@@ -38,11 +43,24 @@ class Server(uvicorn.Server):
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what is in work; event streams have no end of their own."""
+        """Answer what is in work or on the way; event streams have no end of their own."""
         app = self.config.app
         assert isinstance(app, Starlette)
         app.state.context.feed.close()
+        for one in (*self.servers, *(sockets or ())):
+            one.close()
+        await self._wait_for_expected()
         await super().shutdown(sockets)
+
+    async def _wait_for_expected(self) -> None:
+        """Let requests come whose connections were accepted; uvicorn would close these unheard."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + EXPECTED_SECONDS
+        while True:
+            await asyncio.sleep(0.02)  # also for what was accepted just now, and is no connection yet
+            expected = any(getattr(one, "expected", False) for one in self.server_state.connections)
+            if not expected or loop.time() >= deadline:
+                return
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Answer what is in work, then stop."""

@@ -28,7 +28,7 @@ SETTINGS = {
     "WORKER_PROCESSES": "1",
     "WORKER_CONCURRENCY": "4",
     "WORKER_SHUTDOWN_TIMEOUT": "5s",
-    "WEB_DRAIN_SECONDS": "1s",
+    "WEB_DRAIN_SECONDS": "2s",
     "LEASE_SECONDS": "3",
     "READY_TIMEOUT": "30s",  # the machine may have much else to do
 }
@@ -94,6 +94,7 @@ def test_three_reloads_under_load_lose_nothing(fleet: Fleet) -> None:
             )  # the listener says none
             assert not any(step["killed"] or step["problem"] for step in view["items"]), view
             assert all(step["released"] is not None for step in view["items"] if "worker" in step["process"])
+            assert traffic.tally.failures == []
             fleet.wait_for_release(release)
 
     tally = traffic.tally

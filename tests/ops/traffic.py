@@ -29,6 +29,9 @@ def number(group, n, sent):
 """
 
 PATH = "/api/v1/messages"
+#: Seconds without a request after which a naive client, which this machine held up, takes a new connection: one that
+#: says nothing for as long as a web process drains cannot hear that its connection will be closed.
+HELD_UP = 1.0
 
 
 @dataclass
@@ -90,13 +93,17 @@ class Traffic:
     def _naive(self, name: str, each: float) -> None:
         """Keeps its connection until an answer says that it is closed, and does not notice anything else."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        used = 0.0
         for body in self._bodies(name, each):
+            if time.monotonic() - used > HELD_UP:
+                connection.close()
             if connection.sock is None:
                 connection.connect()
             connection.auto_open = False
             connection.request("POST", PATH, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             self._note(name, body, answer.status, answer.read())
+            used = time.monotonic()
         connection.close()
 
     def _fresh(self, name: str, each: float) -> None:

@@ -30,6 +30,14 @@ PROGRAMS = {
         -signal.SIGTERM,
     ),
 }
+#: A process of ours that waits for longer than a slow test.
+PATIENT = """
+import sys, web.server
+web.server.EXPECTED_SECONDS = 30
+from lockstep.cli import main
+sys.argv[1:] = ['web']
+main()
+"""
 
 Start = Callable[..., tuple["subprocess.Popen[bytes]", httpx.Client]]
 
@@ -47,7 +55,9 @@ def start(settings: Settings) -> Iterator[Start]:
             "PORT": str(port),
         }
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAMS[program][0]], cwd=ROOT, env={**os.environ, **own, **environment}
+            [sys.executable, "-c", PROGRAMS.get(program, (program, 0))[0]],
+            cwd=ROOT,
+            env={**os.environ, **own, **environment},
         )
         http = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30)
         started.append((process, http))
@@ -121,6 +131,21 @@ def test_the_signal_may_come_at_any_time_and_any_number_of_times(start: Start) -
         process.send_signal(signal.SIGTERM)
         sent += 1
     assert (process.returncode, sent > 10) == (0, True)
+
+
+def test_a_client_that_had_connected_is_heard(start: Start) -> None:
+    process, http = start(PATIENT, WEB_DRAIN_SECONDS="0")
+    wait_for("it serves", lambda: status(http, "/livez") == 200, 30)
+    with Wire(http.base_url.port or 0) as new, Wire(http.base_url.port or 0) as begun:
+        begun.send(b"GET /livez HTTP/1.1\r\nHost:")
+        process.send_signal(signal.SIGTERM)
+        wait_for("it listens no more", lambda: status(http, "/livez") == 0, 30)
+        new.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert new.answer()[0] == 200
+        assert new.answer() == (0, b"")
+        begun.send(b" localhost\r\n\r\n")
+        assert begun.answer()[0] == 200
+    assert process.wait(20) == 0
 
 
 def test_an_answer_that_passes_no_middleware_closes_its_connection_too(
