@@ -4,6 +4,7 @@ The tests share one fleet and run in their order.
 """
 
 import fcntl
+import json
 import os
 import secrets
 import signal
@@ -21,6 +22,7 @@ from lockstep.store import Store
 from tests.ops.home import make_release, switch
 from tests.ops.supervised import LONG, Supervised, parsed
 from tests.ops.traffic import ACTOR, Runs, Traffic
+from tests.support.proxy import Proxy
 from tests.support.waiting import wait_for
 
 SETTINGS = {
@@ -183,6 +185,35 @@ def test_a_reload_that_is_interrupted_leaves_everything_running(fleet: Fleet) ->
     after = fleet.pids()
     assert after["scheduler-0"] not in {0, before["scheduler-0"]}
     assert after["scheduler-1"] == before["scheduler-1"]
+
+
+def test_a_reload_that_loses_redis_half_way_goes_no_further(fleet: Fleet, redis_url: str) -> None:
+    before = fleet.pids()
+    proxy = Proxy(int(redis_url.rpartition(":")[2].partition("/")[0]))
+    try:
+        reload = subprocess.Popen(
+            [fleet.directory / "current" / ".venv" / "bin" / "lockstep", "reload", "scheduler", "--json"],
+            cwd=fleet.directory,
+            env={**fleet.environment, "REDIS_URL": proxy.url, "READY_TIMEOUT": "2s"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        wait_for("it is at its first", lambda: fleet.pids()["scheduler-0"] != before["scheduler-0"], LONG)
+        proxy.cut(reset=True)
+        view = json.loads(reload.communicate(timeout=LONG)[0])
+    finally:
+        proxy.close()
+
+    assert reload.returncode == 3
+    assert "Redis does not answer" in view["items"][-1]["problem"]
+    after = fleet.pids()
+    if view["failed"] == "scheduler-0":
+        assert (after["scheduler-0"], after["scheduler-1"]) == (0, before["scheduler-1"])
+    else:  # it was ready just before, and the next has not been touched, or could not be seen to be ready
+        assert after["scheduler-0"]
+    parsed(fleet.run("reload", "scheduler", "--json"))
+    assert all(fleet.pids().values())
 
 
 def test_workers_are_scaled_beside_others(fleet: Fleet) -> None:
