@@ -10,6 +10,7 @@ from lockstep.calls import Calls
 from lockstep.errors import InvalidMessage, NotFound
 from lockstep.keys import ShardKeys
 from lockstep.states import GroupState
+from lockstep.survey import GroupOrder, Survey
 
 #: Groups of one page, at most.
 MAX_PAGE: Final = 200
@@ -77,8 +78,9 @@ class _Cursor:
 class Groups:
     """Reads groups."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, survey: Survey) -> None:
         self._calls = calls
+        self._survey = survey
 
     def show(self, queue_name: str, group: str) -> GroupRecord:
         """One group.
@@ -128,6 +130,26 @@ class Groups:
         if at is not None:
             at = self._skip(at, state, len(shards))
         return GroupPage(items, None if at is None else str(at))
+
+    def ranked(self, queue_name: str, order: GroupOrder, limit: int = 50) -> tuple[list[GroupRecord], bool]:
+        """The deepest or the oldest groups of a queue, at most ``KEPT``, and whether all groups were looked at.
+
+        If not, they are the most extreme ones that the search (``lockstep.survey``) has found so far.
+
+        Raises:
+          NotFound: there is no such queue.
+        """
+        ranking = self._survey.ranking(queue_name, limit)
+        by_shard: dict[ShardKeys, list[str]] = {}
+        for mark in ranking.by(order):
+            by_shard.setdefault(mark.shard, []).append(mark.ref)
+        described = {
+            (shard, reply[0].decode()): _record(queue_name, reply)
+            for shard, refs in by_shard.items()
+            for reply in self._calls.run("group", shard, refs)
+        }
+        records = [described[mark.shard, mark.ref] for mark in ranking.by(order)]
+        return [record for record in records if record.state is not None], ranking.exact
 
     def stuck(self, queue_name: str, most: int) -> list[GroupRecord]:
         """Some groups whose messages wait for an operator: paused, behind a dead letter, of an actor that is paused."""

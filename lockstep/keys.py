@@ -39,6 +39,9 @@ unique         hash    print -> id of the message that is the only one by it unt
 unique:PRINT   string  the same for a period; expires
 stats          hash    counters and histogram buckets
 word:WORD      set     ids of messages that are found by a word (SEARCH_INDEX)
+survey         hash    at (ms), place, position, passes of the search for extreme groups; only with many groups
+survey:deep    zset    ref -> depth of the deepest groups that it found
+survey:old     zset    ref -> ms since when the heads of the oldest could go on
 session:NAME   string  the last call of a session and its answer; expires after ten minutes
 =============  ======  ==================================================================
 

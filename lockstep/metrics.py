@@ -53,9 +53,9 @@ class Metric:
     """One metric: what it is called, what it means, and where its value comes from.
 
     ``source`` is ``stats NAME`` (counters and histograms of a queue), ``totals NAME`` (counters added up over all
-    queues), ``counts NAME`` (a field of ``QueueCounts``), ``schedules NAME`` (what schedulers declare), ``fleet NAME``
-    (what processes say of themselves), ``redis NAME`` (the server), ``intake NAME`` (its switch), or ``process NAME``
-    (counted by this web process alone).
+    queues), ``counts NAME`` (a field of ``QueueCounts``), ``groups NAME`` (``Survey.ranking``), ``schedules NAME``
+    (what schedulers declare), ``fleet NAME`` (what processes say of themselves), ``redis NAME`` (the server), ``intake
+    NAME`` (its switch), or ``process NAME`` (counted by this web process alone).
     """
 
     name: str
@@ -151,6 +151,20 @@ METRICS: Final = (
         "counts paused",
     ),
     Metric("lockstep_groups", "gauge", ("queue", "state"), "Groups in each state.", "counts groups"),
+    Metric(
+        "lockstep_group_depth_max",
+        "gauge",
+        ("queue",),
+        "Messages of the deepest group that is known; 0 when there is none.",
+        "groups depth",
+    ),
+    Metric(
+        "lockstep_group_age_max_seconds",
+        "gauge",
+        ("queue",),
+        "Age of the oldest head of any group that is known, since it was accepted or fell due; 0 when there is none.",
+        "groups age",
+    ),
     Metric(
         "lockstep_dead_letters", "gauge", ("queue", "actor"), "Dead letters that are kept.", "counts dead"
     ),

@@ -1,4 +1,7 @@
-"""Takes back what dead workers held, on a timer in every worker and web process."""
+"""Takes back what dead workers held, on a timer in every worker and web process.
+
+The same timer goes on with the search for extreme groups (``lockstep.survey``).
+"""
 
 from collections.abc import Callable, Iterable
 
@@ -53,6 +56,7 @@ class Reaper:
                     if self._held is not None:
                         self._held.ask_to_cancel(result.cancelling)
                     results.append(result)
+                    self._store.survey.step(shard)
         except RedisUnavailable:
             pass  # the consumers and the health checks say so; the next run comes soon
         return results

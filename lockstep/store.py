@@ -28,6 +28,7 @@ from lockstep.sending import Sending
 from lockstep.server import Server
 from lockstep.settings import Settings
 from lockstep.states import MessageState
+from lockstep.survey import Survey
 from lockstep.switches import Switches
 
 #: How far into its group a message's position is counted.
@@ -52,7 +53,8 @@ class Store(Calls):
         self.dead = DeadLetters(self)
         self.switches = Switches(self, self.dead)
         self.purges = Purges(self)
-        self.groups = Groups(self)
+        self.survey = Survey(self)
+        self.groups = Groups(self, self.survey)
         self.fsck = Fsck(self)
         self.listing = Listing(self)
         self.retention = Retention(self)

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from lockstep.groups import GroupRecord
+from lockstep.survey import Mark, Ranking
 from lockstep.switches import Switched
 from lockstep.views import rfc3339
 
@@ -17,6 +18,21 @@ def switched_view(switched: Switched) -> dict[str, Any]:
         "changed": switched.changed,
         "cancel_requested": switched.cancel_requested,
     }
+
+
+def extremes_view(ranking: Ranking) -> dict[str, Any]:
+    """The deepest and the oldest group of a queue; None: it has none."""
+    return {
+        "deepest_group": _mark_view(ranking.deepest),
+        "oldest_group": _mark_view(ranking.oldest),
+        "extremes_exact": ranking.exact,
+    }
+
+
+def _mark_view(marks: list[Mark]) -> dict[str, Any] | None:
+    if not marks:
+        return None
+    return {"group": marks[0].group, "depth": marks[0].depth, "age_seconds": marks[0].age_ms / 1000}
 
 
 def group_view(record: GroupRecord) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from lockstep.errors import NotFound
 from lockstep.records import QueueCounts
 from lockstep.store import Store
+from lockstep.switchviews import extremes_view
 from lockstep.views import queue_view
 from web.context import Context
 from web.views import Json, status_view
@@ -21,9 +22,11 @@ async def index(request: Request) -> Response:
 
 
 async def show(request: Request) -> Response:
-    """One queue."""
+    """One queue, with its deepest and its oldest group."""
     context, name = Context.of(request), request.path_params["queue"]
-    return Json(queue_view(await context.threads.run(lambda: context.broker.store.counts(name))))
+    store = context.broker.store
+    counts, ranking = await context.threads.run(lambda: (store.counts(name), store.survey.ranking(name)))
+    return Json({**queue_view(counts), **extremes_view(ranking)})
 
 
 async def status(request: Request) -> Response:

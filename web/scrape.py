@@ -18,6 +18,7 @@ from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from lockstep.records import QueueCounts
 from lockstep.schedules import ScheduleRecord
 from lockstep.store import Store
+from lockstep.survey import Ranking
 from web.auth import check_token
 from web.context import Context
 from web.queues import all_counts
@@ -53,6 +54,7 @@ class Fleet:
     schedules: list[ScheduleRecord] = field(default_factory=list)
     processes: list[ProcessRecord] = field(default_factory=list)
     accept: bool = True
+    rankings: dict[str, Ranking] = field(default_factory=dict)  #: by queue
 
 
 def read_fleet(store: Store) -> Fleet:
@@ -62,8 +64,9 @@ def read_fleet(store: Store) -> Fleet:
       RedisUnavailable: it does not answer.
     """
     schedules, accept = store.schedules.listing().records, store.intake.status().accept
-    processes = store.processes.listing()
-    return Fleet(True, store.redis_memory(), list(all_counts(store)), schedules, processes, accept)
+    processes, queues = store.processes.listing(), list(all_counts(store))
+    rankings = {one.queue: store.survey.ranking(one.queue) for one in queues}
+    return Fleet(True, store.redis_memory(), queues, schedules, processes, accept, rankings)
 
 
 class Exposition(Collector):
@@ -119,21 +122,22 @@ class Exposition(Collector):
             case "counts":
                 for counts in self._fleet.queues:
                     yield from _counted(name, counts)
+            case "groups":
+                yield from _extremes(name, self._fleet.rankings)
             case "schedules":
                 for record in self._fleet.schedules:
                     yield (record.schedule.actor,), (record.fired_ms or 0) / 1000
             case "fleet":
                 yield from _fleet_numbers(name, self._fleet.processes).items()
-            case "intake" if self._fleet.up:
-                yield (), float(self._fleet.accept)
-            case "redis":
-                yield from self._redis(name)
+            case "intake" | "redis":
+                yield from self._whole(name)
 
-    def _redis(self, name: str) -> Iterator[Sample]:
+    def _whole(self, name: str) -> Iterator[Sample]:
+        """Numbers without a label."""
         if name == "up":
             yield (), float(self._fleet.up)
         elif self._fleet.up:
-            yield (), self._fleet.memory
+            yield (), float(self._fleet.accept if name == "accept" else self._fleet.memory)
 
     def _counts_by_owner(self, metric: metrics.Metric, name: str) -> Iterator[Sample]:
         for owner, stats in self._hashes(metric):
@@ -162,6 +166,14 @@ def _fleet_numbers(name: str, processes: Iterable[ProcessRecord]) -> Counter[tup
         else:
             totals[one.role,] += 0 if one.state is ProcessState.DRAINING else one.capacity
     return totals
+
+
+def _extremes(name: str, rankings: Mapping[str, Ranking]) -> Iterator[Sample]:
+    for queue, ranking in rankings.items():
+        if name == "depth":
+            yield (queue,), float(ranking.deepest[0].depth) if ranking.deepest else 0.0
+        else:
+            yield (queue,), ranking.oldest[0].age_ms / 1000 if ranking.oldest else 0.0
 
 
 def _counted(name: str, counts: QueueCounts) -> Iterator[Sample]:

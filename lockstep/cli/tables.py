@@ -11,6 +11,7 @@ from lockstep.cli.common import folding_table, out, print_json, settings_with_re
 from lockstep.groups import MAX_PAGE
 from lockstep.states import GroupState, MessageState
 from lockstep.store import Store
+from lockstep.survey import KEPT, GroupOrder
 from lockstep.switchviews import group_view
 from lockstep.views import queue_view
 
@@ -39,14 +40,20 @@ def groups(
     state: Annotated[
         GroupState | None, typer.Option("--state", help="Only groups in this state.", show_default=False)
     ] = None,
+    sort: Annotated[
+        GroupOrder | None,
+        typer.Option("--sort", help="The deepest or the oldest first, 100 at most.", show_default=False),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Groups to show, at most.")] = 100,
     json: AsJson = False,
 ) -> None:
     """Show the groups of a queue: how deep each is, who holds it, what it waits for."""
+    if sort is not None and state is not None:
+        raise typer.BadParameter("not together with --sort", param_hint="--state")
     with closing(Store.connect(settings_with_redis())) as store:
-        views, more = _pages(store, queue, state, limit)
+        views, more, exact = _listed(store, queue, state, sort, limit)
     if json:
-        print_json({"items": views, "more": more})
+        print_json({"items": views, "more": more} | ({} if sort is None else {"exact": exact}))
         return
     table = folding_table("group", *(name.replace("_", " ") for name in _COLUMNS))
     for view in views:
@@ -55,6 +62,18 @@ def groups(
     out.print(table)
     if more:
         out.print(f"… and others: --limit {limit}", markup=False, highlight=False)
+    if not exact:
+        out.print("There are many groups: these are what the search has found so far.")
+
+
+def _listed(
+    store: Store, queue: str, state: GroupState | None, sort: GroupOrder | None, limit: int
+) -> tuple[list[dict[str, Any]], bool, bool]:
+    """Groups; whether there are others; whether all were looked at for the order."""
+    if sort is None:
+        return *_pages(store, queue, state, limit), True
+    records, exact = store.groups.ranked(queue, sort, limit)
+    return list(map(group_view, records)), len(records) >= min(limit, KEPT), exact
 
 
 def _pages(

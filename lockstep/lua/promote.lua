@@ -39,6 +39,7 @@ if state == 'scheduled' and ARGV[4] == '1' then
     redis.call('ZREM', key('scheduled'), row[ROW.MEMBER])
     row[ROW.SEQUENCE] = redis.call('HINCRBY', KEYS[1], 'seq', 1)
     row[ROW.MEMBER] = ''
+    set_extra(row, 'due', NOW)
     write_row(id, row)
     if append(ref, id) then
         make_ready('RPUSH', {ref})

@@ -68,6 +68,9 @@ def test_tables(run: Run, store: Store) -> None:  # noqa: F811
     ]
     assert listed["more"] is False
     assert json.loads(run("groups", "q", "--limit", "2", "--json").stdout)["more"] is True
+    deepest = json.loads(run("groups", "q", "--sort", "depth", "--limit", "1", "--json").stdout)
+    assert ([one["group"] for one in deepest["items"]], deepest["exact"]) == (["a/b"], True)
+    assert run("groups", "q", "--sort", "age", "--state", "paused").returncode == 2
     shown = run("groups", "q", "--state", "paused").stdout
     assert "a/b" in shown
     assert "m3" not in shown

@@ -213,7 +213,7 @@ def test_what_fell_due_joins_before_the_claim(shard: Shard) -> None:
     assert "blocked" not in state
     assert "scheduled" not in state
     assert state["group:g:a"] == ["1", "2"]
-    assert state["messages"]["2"] == row("g:a", 3, enqueued)
+    assert state["messages"]["2"] == row("g:a", 3, enqueued, extra={"due": 1})
 
 
 def test_scheduled_messages_join_in_the_order_of_their_times_then_of_acceptance(shard: Shard) -> None:

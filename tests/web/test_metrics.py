@@ -50,6 +50,8 @@ def test_what_was_sent_is_counted(client: Client) -> None:
     assert found[key("lockstep_queue_messages", queue="mail", state="waiting")] == 2
     assert found[key("lockstep_groups", queue="mail", state="ready")] == 2
     assert found[key("lockstep_queue_oldest_seconds", queue="mail")] >= 0
+    assert found[key("lockstep_group_depth_max", queue="mail")] == 1
+    assert 0 < found[key("lockstep_group_age_max_seconds", queue="mail")] < 30
     assert found[key("lockstep_redis_up")] == 1
     assert found[key("lockstep_redis_memory_bytes")] > 100_000
 

@@ -24,7 +24,13 @@ def test_queues_in_numbers(client: Client) -> None:
     client.app.state.context.broker.store.count("mail", counted)
     mail, other = client.get("/api/v1/queues").json()["items"]
     assert (mail["name"], other["name"]) == ("mail", "other")
-    assert client.get("/api/v1/queues/mail").json() | {"oldest_seconds": mail["oldest_seconds"]} == mail
+    shown = client.get("/api/v1/queues/mail").json()
+    assert (shown["deepest_group"]["group"], shown["deepest_group"]["depth"]) == ("g", 2)
+    assert 0 <= shown["oldest_group"]["age_seconds"] < 30
+    assert shown["extremes_exact"] is True
+    assert mail.items() <= (shown | {"oldest_seconds": mail["oldest_seconds"]}).items()
+    none = client.get("/api/v1/queues/other").json()
+    assert (none["deepest_group"], none["oldest_group"]) == (None, None)
     assert mail["messages"] == {
         "scheduled": 0,
         "waiting": 2,

@@ -74,3 +74,20 @@ def test_a_page_from_elsewhere_may_not_press_it(client: Client, origin: str, sta
     client.post("/api/v1/messages", MAIL)
     assert press(client, "mail/pause", origin=origin)[0] == status
     assert client.get("/api/v1/queues/mail").json()["paused"] == (status == 200)
+
+
+def test_the_deepest_and_the_oldest_groups(client: Client) -> None:
+    for group in ("a", "b", "b", "c/d"):
+        client.post("/api/v1/messages", {**MAIL, "group": group})
+    deepest = client.get("/api/v1/queues/mail/groups?sort=depth&limit=2").json()
+    assert [(one["group"], one["depth"]) for one in deepest["items"]] == [("b", 2), ("a", 1)]
+    assert (deepest["next_cursor"], deepest["exact"]) == (None, True)
+    oldest = client.get("/api/v1/queues/mail/groups?sort=age").json()["items"]
+    assert [one["group"] for one in oldest] == ["a", "b", "c/d"]
+    for query, field in (
+        ("sort=size", "/sort"),
+        ("sort=age&state=ready", "/state"),
+        ("sort=age&cursor=x", "/cursor"),
+    ):
+        refused = client.get(f"/api/v1/queues/mail/groups?{query}")
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, field)

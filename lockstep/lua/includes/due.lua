@@ -8,8 +8,9 @@ local function promote_due(limit)
         redis.call('ZREM', key('blocked'), ref)
         ready[#ready + 1] = ref
     end
-    local scheduled = redis.call('ZRANGEBYSCORE', key('scheduled'), '-inf', NOW, 'LIMIT', 0, limit)
-    for _, member in ipairs(scheduled) do
+    local scheduled = redis.call('ZRANGEBYSCORE', key('scheduled'), '-inf', NOW, 'WITHSCORES', 'LIMIT', 0, limit)
+    for i = 1, #scheduled, 2 do
+        local member = scheduled[i]
         local id = string.sub(member, 17)
         local packed = redis.call('HGET', key('messages'), id)
         local row = packed and unpack_row(packed)
@@ -17,6 +18,7 @@ local function promote_due(limit)
         if row then
             row[ROW.SEQUENCE] = redis.call('HINCRBY', KEYS[1], 'seq', 1)
             row[ROW.MEMBER] = ''
+            set_extra(row, 'due', tonumber(scheduled[i + 1])) -- its age counts from then
             write_row(id, row)
             if append(row[ROW.REF], id) then
                 ready[#ready + 1] = row[ROW.REF]
@@ -26,7 +28,7 @@ local function promote_due(limit)
         end
     end
     make_ready('RPUSH', ready)
-    return #blocked + #scheduled
+    return #blocked + #scheduled / 2
 end
 
 -- Whether the head of a group that would be claimed keeps its place until its time (an option of a delayed message):

@@ -17,7 +17,8 @@
 -- 14 extra     what few messages have, by name; false: nothing of it
 --
 -- extra.priority   0 to 9 among ready groups; 0, the first, when it is not there
--- extra.due        ms until when the group waits once this message is its head
+-- extra.due        ms until when the group waits once this message is its head; of one that was scheduled: when that
+--                  fell due
 -- extra.limit      key that its rate limits are kept apart by
 -- extra.group      group of which extra.slots messages may run at once: then each is a ref of its own
 -- extra.unique     what it is the only one by, and until when: see includes/unique.lua
