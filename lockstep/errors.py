@@ -21,6 +21,9 @@ LockstepError
  ├─ SupervisorAway             supervisord does not answer
  ├─ SupervisorRefused          supervisord does not do what it was asked
  ├─ AlreadyRunning             what may run once on a machine runs already
+ ├─ RefusedRelease             no release can be made of this, or there is none to go to
+ ├─ DeployFailed               a deploy failed before it switched: what ran runs on
+ │   └─ RolledBack             it failed after that, and the former release was made current again
  ├─ ScriptFailed               a script refused its input or broke: a defect, never a caller's fault
  ├─ RateLimited                an actor must wait for a limit: its message goes back to its place
  └─ Permanent                  raised by an actor: do not retry, dead-letter at once
@@ -218,6 +221,22 @@ class ServiceRefused(LockstepError):
         self.status = status
 
 
+class RefusedRelease(LockstepError):
+    """No release can be made of this, or there is none to go to; nothing was changed."""
+
+
+class DeployFailed(LockstepError):
+    """A deploy failed before it switched: what ran runs on. ``tail`` are the last lines of what failed."""
+
+    def __init__(self, message: str, tail: str = "") -> None:
+        super().__init__(message)
+        self.tail = tail
+
+
+class RolledBack(DeployFailed):
+    """A deploy failed after it switched, and the former release was made current again."""
+
+
 class ScriptFailed(LockstepError):
     """A script refused its input or broke half way; ``script`` names it."""
 
@@ -270,6 +289,8 @@ _OUTSIDE: Final[dict[type[LockstepError], tuple[int, int]]] = {
     AlreadyRunning: (409, 5),
     ServiceAway: (503, 3),
     ServiceRefused: (500, 5),
+    RefusedRelease: (422, 2),
+    RolledBack: (500, 3),
 }
 
 

@@ -189,6 +189,10 @@ class Settings:
         10.0, parsing.seconds(0.1, 600), "seconds a receiver may take to answer"
     )
 
+    deploy_notify_dsn: str | None = _setting(
+        None, str, "whom to tell of deploys and rollbacks: Apprise URLs; none: nobody", secret=True
+    )
+
     log_format: str = _setting("console", parsing.one_of("console", "json"), "console or json")
     log_level: str = _setting(
         "info", parsing.one_of("debug", "info", "warning", "error", "critical"), "debug, info, warning, error"

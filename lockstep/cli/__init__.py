@@ -12,6 +12,7 @@ from lockstep.cli import (
     backup,
     cleanup,
     dead,
+    deploy,
     drain,
     fsck,
     health,
@@ -51,6 +52,9 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("setup")(setup.setup)
 app.command("verify")(verify.verify_)
+app.command("deploy")(deploy.deploy)
+app.command("rollback")(deploy.rollback)
+app.command("releases")(deploy.releases)
 app.command("web")(web.web)
 app.command("worker")(worker.worker)
 app.command("scheduler")(scheduler.scheduler)

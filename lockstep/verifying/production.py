@@ -36,6 +36,15 @@ def log_format(deployment: Deployment) -> Finding:
     return fine(given) if given == "json" else failed(f"LOG_FORMAT: {given}", "LOG_FORMAT=json")
 
 
+def notices(deployment: Deployment) -> Finding:
+    """Somebody hears of processes that died."""
+    if deployment.settings.notification_dsn:
+        return fine("NOTIFICATION_DSN is set")
+    return failed(
+        "NOTIFICATION_DSN: none, so processes die unheard", "NOTIFICATION_DSN=… of a mailbox or chat"
+    )
+
+
 def redis_access(deployment: Deployment) -> Finding:
     """A Redis on another machine asks for a password, and is spoken to in secret."""
     parts = urlsplit(deployment.settings.redis_address or "")

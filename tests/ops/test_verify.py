@@ -262,6 +262,7 @@ def test_what_waits_for_somebody(store: Store, look: Callable[..., Finding]) -> 
         ("api keys", {}, {"api_keys": "ops:admin:0123456789abcdef0123456789abcdef"}),
         ("metrics token", {}, {"metrics_token": "secret"}),
         ("log format", {}, {"log_format": "json"}),
+        ("notices", {}, {"notification_dsn": "json://127.0.0.1:1"}),
         ("redis access", {"redis_url": "redis://10.0.0.7"}, {"redis_url": "rediss://:secret@10.0.0.7"}),
         ("redis access", {"redis_url": "rediss://10.0.0.7"}, {"redis_url": "redis://localhost"}),
         (

@@ -9,6 +9,7 @@ from dramatiq.errors import BrokerConnectionError
 from lockstep import errors
 from lockstep.errors import (
     AlreadyRunning,
+    DeployFailed,
     Forbidden,
     GroupEmpty,
     IdempotencyConflict,
@@ -26,6 +27,8 @@ from lockstep.errors import (
     QueueFull,
     RateLimited,
     RedisUnavailable,
+    RefusedRelease,
+    RolledBack,
     SchemaTooNew,
     ScriptFailed,
     ServiceAway,
@@ -64,6 +67,9 @@ OUTSIDE = [
     (ServiceAway(), 503, 3),
     (ServiceRefused("no such actor", status=404), 500, 5),
     (ScriptFailed("claim", "broke"), 500, 1),
+    (RefusedRelease("no"), 422, 2),
+    (DeployFailed("no"), 500, 1),
+    (RolledBack("no"), 500, 3),
     (Permanent("never"), 500, 1),
     (RateLimited("email", 50), 500, 1),
 ]
