@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lockstep.cli.common import NOT_READY, complain, err, folding_table, out, print_json, settings_with_redis
 from lockstep.processes import ProcessType
+from lockstep.release import version
 from lockstep.settings import Settings
 from lockstep.store import Store
 from lockstep.supervision.control import Control
@@ -41,6 +42,9 @@ def reload(
     kind: Annotated[
         ProcessType | None, typer.Argument(metavar="[web|worker|scheduler]", help="What; all, unless given.")
     ] = None,
+    outdated: Annotated[
+        bool, typer.Option("--outdated", help="Leave alone what is ready and runs this release.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document at the end.")] = False,
 ) -> None:
     """Restart what runs under supervisord, one process at a time; each must become ready before the next.
@@ -55,7 +59,10 @@ def reload(
     with changing(place), closing(Store.connect(settings)) as store:
         store.ping()  # or nothing is touched
         programs = in_order(control.programs(), ORDER if kind is None else [kind.value], stopped(place))
-        rolling = Rolling(control, Readiness(control, store, settings.ready_timeout), settings, asked=asked)
+        readiness = Readiness(control, store, settings.ready_timeout)
+        if outdated:
+            programs = [one for one in programs if not readiness.is_of(one, version())]
+        rolling = Rolling(control, readiness, settings, asked=asked)
         outcome = rolling.run(programs, _say)
     if json:
         print_json(_view(outcome))

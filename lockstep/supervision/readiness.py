@@ -37,6 +37,15 @@ class Readiness:
         mine = (socket.gethostname(), program.pid)
         return [one for one in self._store.processes.listing() if (one.host, one.master_pid) == mine]
 
+    def is_of(self, program: Program, version: str) -> bool:
+        """Whether a program is ready and all its processes run a release.
+
+        Raises:
+          RedisUnavailable: nobody can say.
+        """
+        records = self.records_of(program)
+        return not _not_ready(records) and {record.version for record in records} == {version}
+
     def wait(self, started: Program) -> str:
         """Wait for a program that was just started; empty when it is ready, else what is wrong with it."""
         deadline = time.monotonic() + self._seconds
