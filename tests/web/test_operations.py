@@ -118,12 +118,3 @@ def test_a_wrong_parameter_is_named(client: Client, query: str, pointer: str) ->
     client.post("/api/v1/messages", MAIL)
     response = client.get(f"/api/v1/queues/mail/groups?{query}")
     assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, pointer)
-
-
-def test_workers_are_listed(client: Client) -> None:
-    store = client.app.state.context.broker.store
-    client.post("/api/v1/messages", MAIL)
-    store.reap(store.shards("mail")[0], claimer="w1")
-    (worker,) = client.get("/api/v1/workers").json()["items"]
-    assert (worker["name"], worker["queues"]) == ("w1", ["mail"])
-    assert 0 <= worker["seen_seconds"] < 30
