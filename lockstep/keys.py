@@ -42,6 +42,7 @@ word:WORD      set     ids of messages that are found by a word (SEARCH_INDEX)
 survey         hash    at (ms), place, position, passes of the search for extreme groups; only with many groups
 survey:deep    zset    ref -> depth of the deepest groups that it found
 survey:old     zset    ref -> ms since when the heads of the oldest could go on
+pace           hash    what ended by when, as the last questions for a scaling hint noted; expires
 session:NAME   string  the last call of a session and its answer; expires after ten minutes
 =============  ======  ==================================================================
 

@@ -22,6 +22,7 @@ from lockstep.processes import Processes
 from lockstep.purging import Purges
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
 from lockstep.retention import Retention
+from lockstep.scaling import Scaling
 from lockstep.schedules import Schedules
 from lockstep.schema import Schema
 from lockstep.sending import Sending
@@ -54,6 +55,7 @@ class Store(Calls):
         self.switches = Switches(self, self.dead)
         self.purges = Purges(self)
         self.survey = Survey(self)
+        self.scaling = Scaling(self)
         self.groups = Groups(self, self.survey)
         self.fsck = Fsck(self)
         self.listing = Listing(self)

@@ -26,6 +26,7 @@ from lockstep.cli import (
     processes,
     reload,
     scale,
+    scaling,
     scheduler,
     schedules,
     send,
@@ -69,6 +70,7 @@ app.command("queues")(tables.queues)
 app.command("groups")(tables.groups)
 app.command("workers")(processes.workers)
 app.command("processes")(processes.processes)
+app.command("scaling")(scaling.scaling)
 app.command("health")(health.health)
 app.command("message")(message.message)
 app.command("messages")(messages.messages)

@@ -79,3 +79,6 @@ def test_tables(run: Run, store: Store) -> None:  # noqa: F811
     (queue,) = json.loads(run("queues", "--json").stdout)["items"]
     assert queue["messages"]["waiting"] == 4
     assert run("groups", "nosuch").returncode == 1
+    (all_, own) = json.loads(run("scaling", "--json").stdout)["items"]
+    assert (all_["role"], own["role"], all_["depth"], all_["workers_wanted"]) == ("all", "messages", 4, 1)
+    assert "messages" in run("scaling").stdout
