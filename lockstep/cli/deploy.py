@@ -179,6 +179,9 @@ def _check_places(source: Source, home: Home) -> None:
 
 
 def _check_unused(home: Home, name: str) -> None:
+    current = home.current()
+    if name == current and home.require(name).proven_at:
+        raise RefusedRelease(f"{name} is current, and everything ran on it: take another name")
     if name == home.former():
         raise RefusedRelease(
             f"{name} is the former release: `lockstep rollback --to {name}`, or another name"

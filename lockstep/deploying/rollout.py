@@ -21,15 +21,16 @@ When reload or the last verify fails, the former release is made current again, 
 reloaded. Each release does its own steps with its own code.
 """
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from lockstep.deploying.home import Home
 from lockstep.deploying.install import install, scripts_of
-from lockstep.deploying.running import environment_of, run
+from lockstep.deploying.running import Ended, environment_of, run
 from lockstep.deploying.source import Source
 from lockstep.deploying.stack import Stack
 from lockstep.errors import DeployFailed, LockstepError, RolledBack
@@ -40,8 +41,8 @@ KEPT: Final = 5
 #: Seconds that ``setup`` and ``verify`` may take.
 _CHECK_SECONDS: Final = 300.0
 
-#: Lines of ``verify`` that nobody has to read.
-_FINE: Final = ("ok ", "skipped ")
+#: The checks that a rollback depends on: the others, such as a Redis that is nearly full, may be why one goes back.
+GRAVE: Final = frozenset({"settings", "redis", "scripts", "schema", "actors", "web", "workers", "schedulers"})
 
 
 class Teller(Protocol):
@@ -87,11 +88,15 @@ class Rollout:
           DeployFailed: before anything was switched; the release before runs on.
           RolledBack: after that; the release before was made current again, as far as the text says.
         """
-        current, former = self.home.current(), self._last_proven()
+        current, former = self.home.current(), self._last_proven(name)
         self.notify(f"deploy of {name} started", f"from {source.told}; current: {current or 'none'}")
         try:
             self._check_running(former, start=start)
-            if name != current:  # else a deploy of it died after its switch: go on there
+            if name == current:
+                self.tell.line(
+                    f"{name} is current, and was never verified: going on with it as it is installed"
+                )
+            else:
                 self._install(source, name)
             self._prepare(name)
             self._activate(name, former, start=start)
@@ -113,8 +118,8 @@ class Rollout:
         former = self.home.current()
         self.notify(f"rollback to {name} started", f"current: {former}")
         try:
-            self._verify(name, "--before")
-            self._activate(name, former, start=False)
+            self._verify(name, "--before", only=GRAVE)
+            self._activate(name, former, start=False, only=GRAVE)
         except LockstepError as error:
             self.notify(f"rollback to {name} failed", f"{error}\n\n{tail_of(error)}".rstrip())
             raise
@@ -139,15 +144,17 @@ class Rollout:
                 self.home.remove(name)  # nobody ever runs it, and the next one is installed anew
             raise
 
-    def _last_proven(self) -> str | None:
+    def _last_proven(self, name: str) -> str | None:
         """What to go back to: the current release, or, if a deploy of it died, the one before it."""
         current = self.home.current()
-        release = self.home.find(current) if current else None
+        release = self.home.find(current) if current and current != name else None
         return current if release and release.proven_at else self.home.former()
 
     # -- from the switch on -------------------------------------------------------------------------------------
 
-    def _activate(self, name: str, former: str | None, *, start: bool) -> None:
+    def _activate(
+        self, name: str, former: str | None, *, start: bool, only: frozenset[str] | None = None
+    ) -> None:
         self._check_running(former, start=start)
         stack = Stack(self.home, self.tell.line)
         runs = stack.runs()
@@ -164,14 +171,19 @@ class Rollout:
             else:
                 with self._step("start") as told:
                     told.append(stack.start(name))
-            self._verify(name)
+            self._verify(name, only=only)
         except LockstepError as error:
-            self._go_back(name, former if runs else None, stack, error)
+            if not runs:
+                self._stop_again(former, stack, error)
+            self._go_back(name, former, stack, error)
         return self.home.prove(name)
 
     def _check_running(self, former: str | None, *, start: bool) -> None:
         """After the first deploy something must run: one that changed nothing would look like a success."""
-        if former is not None and not start and not Stack(self.home, self.tell.line).runs():
+        stack = Stack(self.home, self.tell.line)
+        if stack.runs():
+            stack.check_idle()
+        elif former is not None and not start:
             raise DeployFailed(
                 "no supervisord answers here: start it first (systemd, or `lockstep deploy --start`)"
             )
@@ -182,12 +194,21 @@ class Rollout:
         # It was verified as far as it can be, and there is nothing else to go back to.
         self.home.prove(name)
 
-    def _go_back(self, name: str, former: str | None, stack: Stack, error: LockstepError) -> None:
-        """The new release does not do: what runs it goes back to the former one. Always raises."""
-        if former is None or former == name:
-            stack.stop()
+    def _stop_again(self, former: str | None, stack: Stack, error: LockstepError) -> NoReturn:
+        """What was started does not do: nothing ran before, and nothing runs now."""
+        stack.stop()
+        if former is None:
+            self.home.unlink()
+        else:
+            self.home.switch(former)
+        told = f"{former or 'no release'} is current, as before; what was started is stopped"
+        raise RolledBack(f"{error}\n{told}", tail_of(error)) from None
+
+    def _go_back(self, name: str, former: str | None, stack: Stack, error: LockstepError) -> NoReturn:
+        """The new release does not do: what runs it goes back to the former one."""
+        if former is None:
             raise RolledBack(
-                f"{error}\n{name} does not run, and there is no release to go back to", tail_of(error)
+                f"{error}\n{name} stays current, for there is no release to go back to", tail_of(error)
             ) from None
         self.tell.line(f"{name} does not run as it should; going back to {former}")
         try:
@@ -212,9 +233,24 @@ class Rollout:
             self._lockstep(name, "reload", *options, timeout=None)
             told.append(stack.check_versions(name))
 
-    def _verify(self, name: str, *options: str) -> None:
-        with self._step("verify"):
-            self._lockstep(name, "verify", *options, hide=_FINE)
+    def _verify(self, name: str, *options: str, only: frozenset[str] | None = None) -> None:
+        """Let a release verify; ``only``: the checks that count, where not all do."""
+        with self._step("verify") as told:
+            ended, lines = self._run(name, ("verify", *options, "--json"), _CHECK_SECONDS, quiet=True)
+            checks = _checks_in(lines)
+            if checks is None:
+                raise DeployFailed(f"`lockstep verify` of {name} ended with {ended.code}", ended.tail)
+            for one in checks:
+                if one["status"] in ("warning", "failed"):
+                    self.tell.line(_told(one))
+            wrong = [one for one in checks if one["status"] == "failed"]
+            grave = [one for one in wrong if only is None or one["check"] in only]
+            if grave:
+                names = ", ".join(one["check"] for one in grave)
+                raise DeployFailed(
+                    f"`lockstep verify` of {name}: {names} failed", "\n".join(map(_told, grave))
+                )
+            told.append(f"{len(checks)} checks, {len(wrong)} failed")
 
     # -- one step -----------------------------------------------------------------------------------------------
 
@@ -239,12 +275,22 @@ class Rollout:
         release: str,
         *arguments: str,
         timeout: float | None = _CHECK_SECONDS,
-        hide: tuple[str, ...] = (),
     ) -> None:
-        """Run a command of a release in the home; lines that begin with ``hide`` are not told."""
+        """Run a command of a release in the home; it must end with 0."""
+        ended, _ = self._run(release, arguments, timeout)
+        if ended.code:
+            said = " ".join(("lockstep", *arguments))
+            raise DeployFailed(f"`{said}` of {release} ended with {ended.code}", ended.tail)
+
+    def _run(
+        self, release: str, arguments: Sequence[str], timeout: float | None, *, quiet: bool = False
+    ) -> tuple[Ended, list[str]]:
+        """How a command ended, and all its lines; ``quiet``: which are not told."""
+        lines: list[str] = []
 
         def tell(line: str) -> None:
-            if not (hide and line.startswith(hide)):
+            lines.append(line)
+            if not quiet:
                 self.tell.line(line)
 
         scripts = scripts_of(self.home.path(release))
@@ -255,11 +301,23 @@ class Rollout:
             tell=tell,
             timeout=timeout,
         )
-        if ended.code:
-            said = " ".join(("lockstep", *arguments))
-            raise DeployFailed(f"`{said}` of {release} ended with {ended.code}", ended.tail)
+        return ended, lines
 
 
 def tail_of(error: LockstepError) -> str:
     """The last lines of what failed, as far as there are any."""
     return error.tail if isinstance(error, DeployFailed) else ""
+
+
+def _checks_in(lines: Sequence[str]) -> list[dict[str, Any]] | None:
+    """The checks of ``lockstep verify --json``, which may have logged before; None: it did not get so far."""
+    for line in reversed(lines):
+        if line.startswith('{"ok"'):
+            found: list[dict[str, Any]] = json.loads(line)["checks"]
+            return found
+    return None
+
+
+def _told(check: dict[str, Any]) -> str:
+    advice = f" ({check['advice']})" if check["advice"] else ""
+    return f"{check['status']}  {check['check']}: {check['told']}{advice}"

@@ -15,6 +15,7 @@ from lockstep.settings import Settings
 from lockstep.store import Store
 from lockstep.supervision.control import Control, ProgramState
 from lockstep.supervision.place import Place
+from lockstep.supervision.slots import changing
 
 #: Seconds until all processes must be ready at the first start.
 _READY_SECONDS: Final = 60.0
@@ -33,6 +34,15 @@ class Stack:
     def runs(self) -> bool:
         """Whether a supervisord answers here."""
         return self._control().alive()
+
+    def check_idle(self) -> None:
+        """Return when nobody starts and stops processes here, as the reload of a deploy that was killed may still do.
+
+        Raises:
+          AlreadyRunning: somebody does.
+        """
+        with changing(Place.of(Settings.load())):
+            return
 
     def start(self, release: str) -> str:
         """Start supervisord, which outlives this process, and wait until everything is ready; answers what is.

@@ -37,11 +37,22 @@ def _alive(deployment: Deployment, kind: ProcessType) -> Finding:
     if not ready:
         others = ", ".join(f"{number} {state}" for state, number in Counter(r.state for r in found).items())
         told = f"no {kind} process is ready" + (f" ({others})" if others else "")
+        if not _wanted_here(deployment)[kind] and not deployment.production:
+            return warning(f"{told}; this machine runs none", "see that another does")
         return failed(told, f"start `lockstep {kind}`, and look at its log")
     told = f"{len(masters)} ready on {len({one.host for one in ready})} machines"
     if deployment.production and len(masters) < _LEAST:
         return failed(told, f"run at least {_LEAST}, so that one may stop while the other goes on")
     return fine(told)
+
+
+def _wanted_here(deployment: Deployment) -> dict[ProcessType, int]:
+    settings = deployment.settings
+    return {
+        ProcessType.WEB: settings.web_processes,
+        ProcessType.WORKER: settings.worker_masters,
+        ProcessType.SCHEDULER: settings.scheduler_processes,
+    }
 
 
 def _masters(records: Iterable[ProcessRecord]) -> set[tuple[str, int]]:

@@ -20,8 +20,10 @@ import pytest
 from lockstep.deploying.source import Source
 from lockstep.settings import Settings
 from lockstep.store import Store
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
+LONG = 90.0
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
@@ -98,6 +100,18 @@ class Deployment:
         process = self.command(*arguments, whole=whole)
         told, _ = process.communicate(timeout=240)
         return process.returncode, told
+
+    def die_in(self, step: str, *arguments: str) -> None:
+        """Kill a command when it begins a step, and wait until what it had started has ended as well."""
+        process = self.command(*arguments)
+        assert process.stdout is not None
+        assert any(line.startswith(step) for line in process.stdout), "it ended before"
+        process.kill()
+        process.communicate()
+        wait_for("its reload has ended", lambda: not self.reloads(), LONG)
+
+    def reloads(self) -> list[int]:
+        return [pid for pid in self.pids() if b"reload" in command_of(pid).split(b"\0")]
 
     def current(self) -> str:
         return (self.home / "current").readlink().name
@@ -183,18 +197,16 @@ def test_releases_come_and_go_while_the_web_serves_on(deployment: Deployment, re
     assert httpx.get(f"{deployment.url}/readyz", trust_env=False).status_code == 200
 
     with Clients(deployment.url) as clients:
-        # The second: the deploy dies when its release is installed, and is said again.
+        # The second: its deploy dies once it is installed, then in the middle of the reload, and is said again.
         second = str(deployment.source("two"))
-        died = deployment.command("deploy", second, "--release", "two")
-        assert died.stdout is not None
-        for line in died.stdout:
-            if line.startswith("migrate"):
-                break
-        died.kill()
-        died.communicate()
+        deployment.die_in("migrate", "deploy", second, "--release", "two")
         assert (deployment.current(), deployment.versions()) == ("one", {"one"})
+        deployment.die_in("reload", "deploy", second, "--release", "two")
+        assert deployment.current() == "two"
+        assert "one" in deployment.versions()
         code, told = deployment.run("deploy", second, "--release", "two")
         assert code == 0, told
+        assert "going on with it as it is installed" in told
         assert (deployment.current(), deployment.versions()) == ("two", {"two"})
 
         # The third does not become ready: it goes back by itself.
@@ -220,14 +232,15 @@ def test_releases_come_and_go_while_the_web_serves_on(deployment: Deployment, re
     assert not releases["three"]["proven"]
     assert receiver.titles == [
         *("lockstep: deploy of one started", "lockstep: deploy of one done"),
-        "lockstep: deploy of two started",
-        *("lockstep: deploy of two started", "lockstep: deploy of two done"),
+        *("lockstep: deploy of two started",) * 3,
+        "lockstep: deploy of two done",
         *("lockstep: deploy of three started", "lockstep: deploy of three rolled back"),
         *("lockstep: rollback to one started", "lockstep: rollback to one done"),
     ]
 
 
 def test_what_fails_before_the_switch_leaves_nothing(deployment: Deployment) -> None:
+    environment = (deployment.home / ".env").read_text()
     with (deployment.home / ".env").open("a") as settings:
         settings.write("REDIS_URL=redis://127.0.0.1:1\nDEPLOY_NOTIFY_DSN=json://127.0.0.1:1\n")
     source = deployment.source("one")
@@ -239,6 +252,16 @@ def test_what_fails_before_the_switch_leaves_nothing(deployment: Deployment) -> 
     assert "the notice was not taken" in told
     assert not (deployment.home / "current").is_symlink()
     assert list((deployment.home / "releases").iterdir()) == []
+
+    # Its release has no supervisord of its own, so nothing starts.
+    (deployment.home / ".env").write_text(environment)
+    code, told = deployment.run("deploy", str(source), "--release", "one", "--start")
+    assert code == 3, told
+    assert "supervisord ended with" in told
+    assert "no release is current, as before; what was started is stopped" in told
+    assert not (deployment.home / "current").is_symlink()
+    assert deployment.pids() == []
+    assert set(deployment.releases()) == {"one"}
 
     (source / "setup.cfg").write_text("[metadata]\nname = lockstep\nversion = none\n")
     code, told = deployment.run("deploy", str(source), "--release", "one")
@@ -295,6 +318,13 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
 
 
 def alive(pid: int) -> bool:

@@ -225,6 +225,13 @@ def test_processes_that_are_missing(store: Store, look: Callable[..., Finding]) 
         assert look(name, production=True).status is OK
 
 
+def test_a_machine_that_is_to_run_none(look: Callable[..., Finding], server: Any) -> None:
+    assert look("web", web_processes="0").status is WARNING
+    assert look("workers", worker_masters="0").status is WARNING
+    assert look("schedulers", scheduler_processes="0").status is WARNING
+    assert look("schedulers", scheduler_processes="0", production=True).status is FAILED
+
+
 def test_processes_of_two_releases_or_of_one_name(store: Store, look: Callable[..., Finding]) -> None:
     store.processes.report(record(ProcessType.WEB, 1))
     store.processes.report(record(ProcessType.WEB, 2))
