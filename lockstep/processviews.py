@@ -16,6 +16,7 @@ def process_view(record: ProcessRecord) -> dict[str, Any]:
         "host": record.host,
         "pid": record.pid,
         "master_pid": record.master_pid,
+        "boot": record.boot,
         "version": record.version,
         "state": record.state.value,
         "queues": list(record.queues),

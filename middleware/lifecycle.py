@@ -1,5 +1,6 @@
 """What a worker process does beside running actors: renew, reap, watch its master, and stop in order."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -38,12 +39,15 @@ class Lifecycle(Middleware):
     def after_process_boot(self, broker: Any) -> None:
         """In each process that Dramatiq's master started: logs, signals, and an eye on the master."""
         logs.configure(self._settings)
-        self._master = os.getppid()
+        started_by = (
+            multiprocessing.parent_process()
+        )  # which is not the parent where a server of forks stands between
+        self._master = (started_by.pid if started_by else None) or os.getppid()
         former = signal.getsignal(signal.SIGTERM)
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda number, frame: self._on_signal(broker, former, number, frame))
         threading.Thread(
-            target=self._watch_master, args=(self._master,), name="master-watch", daemon=True
+            target=self._watch_master, args=(os.getppid(),), name="master-watch", daemon=True
         ).start()
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:

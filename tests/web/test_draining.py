@@ -187,7 +187,7 @@ def test_workers_and_processes_are_listed(client: Client) -> None:
     assert 0 <= worker.pop("seen_seconds") < 5
     assert worker == {
         "name": "shop-1:7:ab", "type": "worker", "role": "all", "instance": "shop-1", "host": "shop", "pid": 7,
-        "master_pid": 6, "version": "42", "state": "ready", "queues": ["mail"], "busy": 3, "capacity": 8,
+        "master_pid": 6, "boot": "b", "version": "42", "state": "ready", "queues": ["mail"], "busy": 3, "capacity": 8,
         "done": 5, "memory_bytes": 4096, "started_at": "1970-01-01T00:00:00.000Z",
     }  # fmt: skip
     listed = client.get("/api/v1/processes").json()["items"]
