@@ -17,7 +17,7 @@ from lockstep.keys import ShardKeys
 BATCH: Final = 300
 
 #: Milliseconds between two steps in a shard, however many processes reap.
-GAP_MS: Final = 200
+GAP_MS: Final = 400
 
 #: Groups of each kind that the search keeps: the most that can be listed in order.
 KEPT: Final = 100
