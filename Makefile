@@ -1,7 +1,7 @@
 # What people type. Everything happens in .venv; pip takes its index and certificates from the environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint bench soak clean
+.PHONY: help install run test check format lint bench soak clean
 
 SYSTEM_PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 -V >/dev/null 2>&1 && echo python3.11 || echo python3)
 VENV := .venv
@@ -13,6 +13,8 @@ INSTALLED_TEST := $(VENV)/.installed-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(INSTALLED) ## Install into .venv
 
 run: $(INSTALLED) ## Install, then run everything on this machine (ARGS="--demo --port 8000")
 	@exec $(BIN)/lockstep up $(ARGS)
