@@ -37,8 +37,9 @@ class Place:
         """
         directory = Path(settings.data_dir).absolute() / "supervisor"
         root, scripts = Path(__file__).parents[2], Path(sysconfig.get_path("scripts"))
-        if (home := Path.cwd() / CURRENT).is_dir():
-            root, scripts = home, home / ".venv" / "bin"
+        release = Path.cwd() / CURRENT
+        if (release / "supervisor" / "supervisord.conf").exists():
+            root, scripts = release, release / ".venv" / "bin"
         return cls(directory, root / "supervisor" / "supervisord.conf", scripts)
 
     @property
