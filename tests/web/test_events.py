@@ -121,7 +121,7 @@ def test_a_stream_tells_what_changed(served: Served, monkeypatch: pytest.MonkeyP
         assert second > first
         assert data["queues"] == [
             {
-                **served.http.get("/api/v1/queues/mail").json(),
+                **served.http.get("/api/v1/queues").json()["items"][0],
                 "oldest_seconds": data["queues"][0]["oldest_seconds"],
             }
         ]
