@@ -20,7 +20,7 @@ from lockstep.service import EXIT_BROKEN
 from lockstep.signals import STOPS, ignore_stops
 
 #: Seconds that it may take to end after a signal, when Redis is silent; the work of a turn is safe to repeat.
-_GRACE: Final = 0.6
+_GRACE: Final = 0.5
 
 #: Of these, those that are left for being forgotten at once.
 _LEAVE: Final = 0.1
