@@ -97,6 +97,8 @@ def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
             environment.setdefault("REDIS_SYNCED_WRITES", "true")
             redis = f"{environment['REDIS_URL']}, its data in {settings.data_dir}/"
             settings = Settings.load(environment)
+            with closing(Store.connect(settings)) as store:
+                store.schema.migrate()  # nobody runs `lockstep setup` here
         check_imports(environment, READY_SECONDS)
         if stop.asked:
             return 0
