@@ -40,7 +40,8 @@ def _alive(deployment: Deployment, kind: ProcessType) -> Finding:
         if not _wanted_here(deployment)[kind] and not deployment.production:
             return warning(f"{told}; this machine runs none", "see that another does")
         return failed(told, f"start `lockstep {kind}`, and look at its log")
-    told = f"{len(masters)} ready on {len({one.host for one in ready})} machines"
+    machines = len({one.host for one in ready})
+    told = f"{len(masters)} ready on {machines} machine{'s' if machines > 1 else ''}"
     if deployment.production and len(masters) < _LEAST:
         return failed(told, f"run at least {_LEAST}, so that one may stop while the other goes on")
     return fine(told)
