@@ -24,6 +24,6 @@ local function measure(ref)
     elseif not listed and has_left(id, row) then
         return 0, NOW
     end
-    local since = row[ROW.ENQUEUED] > 0 and row[ROW.ENQUEUED] or NOW
-    return depth, math.max(since, extra_of(row, 'due') or 0)
+    local since = tonumber(row[ROW.ENQUEUED]) or 0
+    return depth, math.max(since > 0 and since or NOW, tonumber(extra_of(row, 'due') or 0))
 end
