@@ -28,6 +28,8 @@ from lockstep.modules import ImportFailed, check_actor_modules, check_imports
 from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from lockstep.settings import Settings
 from lockstep.store import Store
+from lockstep.supervision.control import Control
+from lockstep.supervision.place import Place
 
 #: Seconds until web, workers and scheduler must be ready.
 READY_SECONDS: Final = 30.0
@@ -156,6 +158,8 @@ def _check(settings: Settings) -> None:
     for name in ("web_processes", "worker_masters", "scheduler_processes"):
         if not getattr(settings, name):
             raise _NotReady(f"{name.upper()}: everything runs here, so at least one")
+    if Control(place := Place.of(settings)).alive():
+        raise _NotReady(f"everything runs already: a supervisord answers at {place.socket}")
     try:
         listen(settings.bind_host, settings.port).close()
     except OSError as error:

@@ -127,6 +127,8 @@ def test_it_runs_all_twice_until_it_is_told_to_stop(start: Start, store: Store, 
         wait_for(name, lambda name=name: f"instance=here-{name}" in all_.text(name), LONG)  # type: ignore[misc]
     second = all_.run("supervisor")
     assert (second.returncode, "runs already" in second.stderr) == (5, True), second.stderr
+    beside = all_.run("up")
+    assert (beside.returncode, "runs already" in beside.stderr) == (3, True), beside.stderr
 
     assert all_.end() == 0, all_.text()
     assert "worker.stopped" in all_.text("worker-0")
