@@ -56,11 +56,8 @@ class Place:
         """Make the directories.
 
         Raises:
-          InvalidSettings: DATA_DIR cannot be written, or is too deep for a socket.
+          InvalidSettings: DATA_DIR cannot be written.
         """
-        if len(os.fsencode(self.socket)) > _SOCKET_BYTES:
-            problem = f"{self.socket} is too long for a socket: at most {_SOCKET_BYTES} bytes"
-            raise InvalidSettings({"DATA_DIR": problem})
         try:
             self.extras.mkdir(parents=True, exist_ok=True)
             # supervisord warns of an include that matches nothing.
@@ -74,8 +71,11 @@ class Place:
         What else `.env` says is left to the programs, which read it at each start: only so does a reload see changes.
 
         Raises:
-          InvalidSettings: supervisord cannot hold a socket for HOST and PORT.
+          InvalidSettings: supervisord cannot hold a socket for HOST and PORT, or have one in DATA_DIR.
         """
+        if len(os.fsencode(self.socket)) > _SOCKET_BYTES:
+            problem = f"{self.socket} is too long for a socket: at most {_SOCKET_BYTES} bytes"
+            raise InvalidSettings({"DATA_DIR": problem})
         names = {
             "HOST": _host(settings),
             "PORT": str(settings.port),
