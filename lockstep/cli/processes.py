@@ -22,6 +22,9 @@ def workers(json: AsJson = False) -> None:
     if json:
         print_json({"items": list(map(process_view, records))})
         return
+    if not records:
+        out.print("No worker has been heard of for ten seconds.")
+        return
     table = folding_table("worker", "role", "version", "state", "queues", "busy", "done", "memory", "seen")
     for one in records:
         table.add_row(
@@ -42,6 +45,9 @@ def processes(json: AsJson = False) -> None:
     records = _listing()
     if json:
         print_json({"items": list(map(process_view, records))})
+        return
+    if not records:
+        out.print("No process has been heard of for ten seconds.")
         return
     table = folding_table(
         "type", "process", "host", "pid", "version", "state", "busy", "done", "memory", "seen"

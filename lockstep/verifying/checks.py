@@ -47,6 +47,7 @@ CHECKS: Final = (
     Check(name="api keys", run=production.api_keys, redis=False, production=True),
     Check(name="metrics token", run=production.metrics_token, redis=False, production=True),
     Check(name="log format", run=production.log_format, redis=False, production=True),
+    Check(name="secrets", run=production.secrets, redis=False, production=True),
     Check(name="notices", run=production.notices, redis=False, production=True),
     Check(name="redis access", run=production.redis_access, redis=False, production=True),
     Check(name="load test", run=production.loadtest, redis=False, production=True),

@@ -1,6 +1,8 @@
 """Checks that only count before going live: ``--production``."""
 
 import ipaddress
+import stat
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -34,6 +36,19 @@ def log_format(deployment: Deployment) -> Finding:
     """Logs can be read by programs."""
     given = deployment.settings.log_format
     return fine(given) if given == "json" else failed(f"LOG_FORMAT: {given}", "LOG_FORMAT=json")
+
+
+def secrets(deployment: Deployment) -> Finding:
+    """Whoever else is on this machine cannot read `.env`, where keys and passwords are."""
+    try:
+        mode = Path(".env").stat().st_mode
+    except FileNotFoundError:
+        return fine("no .env here: settings come from the environment")
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        return failed(
+            f".env: every user of this machine may read or change it ({mode & 0o777:o})", "chmod 640 .env"
+        )
+    return fine(f".env is kept from others ({mode & 0o777:o})")
 
 
 def notices(deployment: Deployment) -> Finding:

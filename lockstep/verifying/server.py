@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from lockstep.errors import SchemaTooNew, ScriptFailed
+from lockstep.errors import MemoryLow, SchemaTooNew, ScriptFailed
 from lockstep.schema import SCHEMA
 from lockstep.selftest import SelfTestFailed, self_test
 from lockstep.verifying.findings import Deployment, Finding, failed, fine, warning
@@ -109,6 +109,8 @@ def scripts(deployment: Deployment) -> Finding:
         return failed(
             str(error), "let this user run EVAL, EVALSHA and SCRIPT LOAD, and use a server that was tried"
         )
+    except MemoryLow as error:
+        return failed(str(error), "see `memory`")
     return fine(f"{number} load; a message went there and back in {seconds * 1000:.0f} ms")
 
 

@@ -291,6 +291,18 @@ def test_load_tests_are_a_decision(look: Callable[..., Finding]) -> None:
     assert look("load test", production=True, loadtest_actor="true").status is WARNING
 
 
+def test_who_may_read_the_settings(
+    look: Callable[..., Finding], server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert look("secrets", production=True).status is OK  # there is no such file
+
+    (tmp_path / ".env").touch()
+    for mode, status in ((0o644, FAILED), (0o642, FAILED), (0o640, OK), (0o600, OK)):
+        (tmp_path / ".env").chmod(mode)
+        assert look("secrets", production=True).status is status, oct(mode)
+
+
 def test_what_is_local() -> None:
     assert [is_local(host) for host in ("127.0.0.9", "::1", "localhost", "db", "10.0.0.1")] == [
         True,
