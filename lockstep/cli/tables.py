@@ -55,6 +55,9 @@ def groups(
     if json:
         print_json({"items": views, "more": more} | ({} if sort is None else {"exact": exact}))
         return
+    if not views and exact:
+        out.print("No groups.")
+        return
     table = folding_table("group", *(name.replace("_", " ") for name in _COLUMNS))
     for view in views:
         name = Text(_printable(view["group"] or "(none)"), style="" if view["group"] else "dim")

@@ -39,7 +39,10 @@ def _alive(deployment: Deployment, kind: ProcessType) -> Finding:
         told = f"no {kind} process is ready" + (f" ({others})" if others else "")
         if not _wanted_here(deployment)[kind] and not deployment.production:
             return warning(f"{told}; this machine runs none", "see that another does")
-        return failed(told, f"start `lockstep {kind}`, and look at its log")
+        return failed(
+            told,
+            f"`lockstep reload {kind}` under supervisord, else start `lockstep {kind}`; its log says why it ended",
+        )
     machines = len({one.host for one in ready})
     told = f"{len(masters)} ready on {machines} machine{'s' if machines > 1 else ''}"
     if deployment.production and len(masters) < _LEAST:
