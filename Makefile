@@ -23,7 +23,7 @@ test: $(INSTALLED_TEST) ## Install, then run the tests (ARGS="tests/unit -k send
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
+	$(BIN)/python -m pytest -n 4 --dist loadfile --ignore tests/faults
 	$(BIN)/python -m pytest tests/faults
 endif
 

@@ -47,7 +47,7 @@ NAMES = (
 def test_the_scripts_do_what_the_model_does(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url, protocol=2)
 
-    @settings(max_examples=80, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 9), st.booleans()), max_size=40))
     def agree(steps: list[Step]) -> None:
         machine = Machine(client)

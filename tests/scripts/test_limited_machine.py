@@ -228,7 +228,7 @@ class Machine(RuleBasedStateMachine):
 def test_nothing_is_wrong_whatever_limits_do(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url, protocol=2)
     modest = settings(
-        max_examples=30,
+        max_examples=20,
         stateful_step_count=40,
         deadline=None,
         database=None,

@@ -326,7 +326,7 @@ def _pick(choices: list[T], pick: int) -> T:
 def test_the_scripts_do_what_the_model_does(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url, protocol=2)
     modest = settings(
-        max_examples=40,
+        max_examples=24,
         stateful_step_count=40,
         deadline=None,
         database=None,

@@ -14,6 +14,8 @@ from lockstep.schedules import ScheduleRecord
 from lockstep.store import Store
 from tests.support.waiting import wait_for
 
+#: Seconds within which a scheduler that was told to stop must have ended; on a calm machine it takes less than one.
+SOON = 3.0
 MINUTE, HOUR = 60_000, 3_600_000
 
 #: The actors of ``periodic_actors``.
