@@ -147,17 +147,22 @@ class FaultRun:
         """Return when so many runs have ended."""
         wait_for(f"{count} ends", lambda: len(self.events(Kind.END)) >= count)
 
-    def wait_running(self, worker: Worker) -> None:
-        """Return when one of many short runs of a worker has just begun: a fault that comes now hits it."""
+    def wait_running(self, *workers: Worker) -> Worker:
+        """Return the one of these workers of whose many short runs one has just begun: a fault that comes now hits it."""
 
-        def began() -> bool:
+        def began() -> Worker | None:
             fresh = time.monotonic_ns() - 10_000_000  # first: to read a long history takes its time, too
-            found = [one for one in read(steps.history_of(self.directory)) if one.pid == worker.child]
+            found = list(read(steps.history_of(self.directory)))
             ended = {event.run for event in found if event.event is Kind.END}
-            starts = (event for event in found if event.event is Kind.START)
-            return any(event.run not in ended and event.at > fresh for event in starts)
+            pids = {
+                event.pid
+                for event in found
+                if event.event is Kind.START and event.run not in ended and event.at > fresh
+            }
+            return next((worker for worker in workers if worker.child in pids), None)
 
-        wait_for("a run has begun", began)
+        busy: Worker = wait_for("a run has begun", began)
+        return busy
 
     def record_of(self, message_id: str) -> MessageRecord:
         """What the store says about a message."""
