@@ -86,9 +86,7 @@ def test_it_ends_soon_while_redis_stands_still(
     assert (code, seconds < SOON) == (0, True), one.text
 
 
-def test_it_ends_soon_while_redis_is_away(
-    start: Start, server: EmbeddedRedis, ticks: Ticks
-) -> None:
+def test_it_ends_soon_while_redis_is_away(start: Start, server: EmbeddedRedis, ticks: Ticks) -> None:
     one = start(ticks.cron(30), REDIS_URL=server.url)
     wait_for("it runs", ticks.schedulers)
     server.stop()
