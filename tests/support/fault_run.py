@@ -148,7 +148,7 @@ class FaultRun:
         wait_for(f"{count} ends", lambda: len(self.events(Kind.END)) >= count)
 
     def wait_running(self, *workers: Worker) -> Worker:
-        """Return the one of these workers of whose many short runs one has just begun: a fault that comes now hits it."""
+        """Return the worker of whose many short runs one has just begun: a fault that comes now hits it."""
 
         def began() -> Worker | None:
             fresh = time.monotonic_ns() - 10_000_000  # first: to read a long history takes its time, too
