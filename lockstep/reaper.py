@@ -3,13 +3,19 @@
 The same timer goes on with the search for extreme groups (``lockstep.survey``).
 """
 
+import time
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from lockstep import logs
 from lockstep.errors import RedisUnavailable
 from lockstep.holding import HeldMessages
+from lockstep.keys import ShardKeys
 from lockstep.records import Reaped
 from lockstep.store import Store
+
+#: Seconds until a shard with few groups is asked again whether it needs a search.
+_NO_SEARCH_SECONDS: Final = 10.0
 
 log = logs.get_logger("lockstep.reaper")
 
@@ -37,6 +43,7 @@ class Reaper:
         self._claimer = claimer
         self._booted = False
         self._held = held
+        self._searched: dict[str, float] = {}  # shard -> when it was last seen to need no search
 
     @property
     def interval(self) -> float:
@@ -56,10 +63,17 @@ class Reaper:
                     if self._held is not None:
                         self._held.ask_to_cancel(result.cancelling)
                     results.append(result)
-                    self._store.survey.step(shard)
+                    self._search(shard)
         except RedisUnavailable:
             pass  # the consumers and the health checks say so; the next run comes soon
         return results
+
+    def _search(self, shard: ShardKeys) -> None:
+        """One step; where there is no need, ask again only after a while: an idle worker asks Redis for little."""
+        if time.monotonic() < self._searched.get(shard.meta, float("-inf")) + _NO_SEARCH_SECONDS:
+            return
+        if not self._store.survey.step(shard):
+            self._searched[shard.meta] = time.monotonic()
 
     def _boot(self) -> None:
         """Let WORKER_ACCEPT_JOBS count, once Redis answers."""

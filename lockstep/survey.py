@@ -64,12 +64,13 @@ class Survey:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    def step(self, shard: ShardKeys) -> int:
-        """Go on with the search in a shard; answers how many groups were looked at, 0 when there is no need now.
+    def step(self, shard: ShardKeys) -> bool:
+        """Go on with the search in a shard; answers whether there is one: with few groups there is no need.
 
         If the process dies, the next step, here or elsewhere, goes on from the last one.
         """
-        return int(self._calls.run("survey", shard, [BATCH, GAP_MS, KEPT])[0])
+        looked, passes = self._calls.run("survey", shard, [BATCH, GAP_MS, KEPT])
+        return bool(looked or passes)
 
     def ranking(self, queue: str, wanted: int = 1) -> Ranking:
         """The ``wanted`` deepest and oldest groups of a queue, at most ``KEPT``.

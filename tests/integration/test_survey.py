@@ -1,5 +1,7 @@
 """Many groups, searched by real reapers: what HTTP, metrics and the store tell of the deepest and the oldest."""
 
+import re
+
 import pytest
 
 from lockstep import survey
@@ -59,3 +61,21 @@ def test_few_groups_are_exact_at_once(store: Store) -> None:
     assert [(one.group, one.depth) for one in records] == [("g0", 3), ("g1", 2), ("g2", 2), (None, 1)]
     assert exact
     assert store.groups.ranked("q", GroupOrder.AGE, 1)[0][0].group == "g0"
+
+
+def test_where_there_is_no_need_a_reaper_hardly_asks(store: Store) -> None:
+    store.enqueue("q", [new("1", "g")])
+    reaper = Reaper(store, store.queues)
+    reaper.run_once()
+    before = calls(store)
+    for _ in range(5):
+        reaper.run_once()
+    after = calls(store)
+    assert after - before == 5 * 2  # the queues, and one reap: nothing was asked about a search
+
+
+def calls(store: Store) -> int:
+    """Commands that clients sent so far, without those that scripts ran."""
+    stats = store.command("INFO", "commandstats").decode()
+    found = re.findall(r"cmdstat_(?:evalsha|eval):calls=(\d+)", stats)
+    return sum(map(int, found)) + int(re.findall(r"cmdstat_smembers:calls=(\d+)", stats)[0])
