@@ -91,7 +91,7 @@ class Home:
 
     def find(self, name: str) -> Release | None:
         """A release; None: there is none of that name, or it is not wholly installed."""
-        with suppress(OSError, ValueError, TypeError):
+        with suppress(OSError, ValueError, TypeError, RefusedRelease):
             mark = json.loads((self.path(name) / _MARK).read_text(encoding="utf-8"))
             return Release(**{key: mark.get(key) for key in Release.__slots__} | {"name": name})
         return None
@@ -163,7 +163,9 @@ class Home:
 
     def remove_halves(self) -> list[str]:
         """Remove what a deploy that died left half installed; answers the names."""
-        halves = [path.name for path in self.releases.glob("*") if not self.find(path.name)]
+        # What has no name of a release is not ours.
+        named = [path.name for path in self.releases.glob("*") if path.is_dir() and _NAME.fullmatch(path.name)]
+        halves = [name for name in named if not self.find(name)]
         halves = [name for name in halves if name != self.current()]
         for draft in self.root.glob(".current.*"):
             draft.unlink(missing_ok=True)

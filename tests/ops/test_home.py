@@ -76,6 +76,17 @@ def test_what_is_half_installed_is_removed_and_never_listed(home: Home) -> None:
     assert [path.name for path in home.releases.iterdir()] == ["whole"]
 
 
+def test_what_has_no_name_of_a_release_is_left_alone(home: Home) -> None:
+    put(home, "whole")
+    (home.releases / "lost+found").mkdir()
+    (home.releases / ".DS_Store").touch()
+
+    assert home.remove_halves() == []
+    assert [release.name for release in home.installed()] == ["whole"]
+    assert home.prune(1) == []
+    assert len(list(home.releases.iterdir())) == 3
+
+
 def test_old_releases_go_but_never_the_current_or_the_former(home: Home) -> None:
     put(home, *"abcdefgh")
     home.switch("b")
