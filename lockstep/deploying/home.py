@@ -164,7 +164,9 @@ class Home:
     def remove_halves(self) -> list[str]:
         """Remove what a deploy that died left half installed; answers the names."""
         # What has no name of a release is not ours.
-        named = [path.name for path in self.releases.glob("*") if path.is_dir() and _NAME.fullmatch(path.name)]
+        named = [
+            path.name for path in self.releases.glob("*") if path.is_dir() and _NAME.fullmatch(path.name)
+        ]
         halves = [name for name in named if not self.find(name)]
         halves = [name for name in halves if name != self.current()]
         for draft in self.root.glob(".current.*"):
