@@ -14,21 +14,22 @@ from lockstep.loadtest.view import document, table, verdict
 from lockstep.settings import Settings
 from lockstep.strictjson import parse_json
 
+Url = Annotated[
+    str,
+    typer.Option(metavar="URL", help="Where the service is; else PORT on this machine.", show_default=False),
+]
+Key = Annotated[
+    str,
+    typer.Option(
+        metavar="SECRET", envvar="LOCKSTEP_API_KEY", help="API key: enqueue and read.", show_default=False
+    ),
+]
+
 
 def loadtest(
     *,
-    url: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", help="Where the service is; else PORT on this machine.", show_default=False
-        ),
-    ] = "",
-    key: Annotated[
-        str,
-        typer.Option(
-            metavar="SECRET", envvar="LOCKSTEP_API_KEY", help="API key: enqueue and read.", show_default=False
-        ),
-    ] = "",
+    url: Url = "",
+    key: Key = "",
     rate: Annotated[float, typer.Option(min=0.1, max=100_000, help="Messages a second.")] = 200,
     groups: Annotated[int, typer.Option(min=1, max=100_000, help="Groups they belong to, in turn.")] = 50,
     duration: Annotated[float, typer.Option(min=0.1, max=7 * 86400, help="Seconds of sending.")] = 30,

@@ -33,7 +33,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Process]
             "TEST_CRON": cron,
             **environment,
         }
-        started.append(Process(tmp_path / f"scheduler-{len(started)}.log", given, *command))
+        started.append(Process(tmp_path, given, f"scheduler-{len(started)}", *command))
         return started[-1]
 
     yield start

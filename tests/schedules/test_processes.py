@@ -10,6 +10,7 @@ import pytest
 from lockstep.schedules import tick_id
 from lockstep.states import MessageState
 from lockstep.store import Store
+from tests.support.fleet import ROOT
 from tests.support.schedulers import HOUR, MINUTE, SOON, Declare, Start, Ticks, decided
 from tests.support.waiting import wait_for
 
@@ -88,7 +89,7 @@ def test_a_wrong_clock_changes_nothing(
     soon = f"{(ticks.minute - 30) % 60},{(ticks.minute + 2) % 60} * * * *"
     declare(soon, last - 1)
 
-    wrong = start(soon, PYTHONPATH="tests/support/skew", CLOCK_SKEW=str(skew))
+    wrong = start(soon, PYTHONPATH=f"{ROOT / 'tests/support/skew'}:{ROOT}", CLOCK_SKEW=str(skew))
     wait_for("it decides", lambda: ticks.record("tick.all").mark_ms >= last)
     wait_for("it has looked again", lambda: max(ticks.schedulers().values()) > 1500)
     wait_for("it has looked again", lambda: max(ticks.schedulers().values()) < 1000)
@@ -117,7 +118,7 @@ def test_periodiqs_own_command_works_as_well(start: Start, ticks: Ticks) -> None
         start("* * * * *", "-c", "import periodiq; periodiq.entrypoint()", "actors", "-v") for _ in range(2)
     ]
     for one in running:
-        one.wait_for("Scheduling", timeout=30)  # late in a minute, it waits for the next
+        one.wait_told("Scheduling", timeout=30)  # late in a minute, it waits for the next
     wait_for("both have sent all three", lambda: ticks.sent() and ticks.sent() + ticks.duplicates() >= 6)
     assert ticks.sent() in (3, 6)  # the second is one of the next minute
     for one in running:

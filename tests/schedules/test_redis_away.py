@@ -52,9 +52,9 @@ def test_it_goes_on_when_redis_is_back(
     one = start(ticks.cron(30), REDIS_URL=server.url)
     wait_for("it runs", ticks.schedulers)
     server.stop()
-    one.wait_for("redis.lost")
+    one.wait_told("redis.lost")
     server.start(tmp_path / "redis", server.port)
-    one.wait_for("redis.back")
+    one.wait_told("redis.back")
     mark = (ticks.minute - 30) * 60_000
     assert ticks.patch("tick.last", mark=mark - 3_600_000)
     wait_for("it fires", lambda: ticks.sent() == 1)
@@ -67,7 +67,7 @@ def test_it_starts_when_redis_appears(
 ) -> None:
     server.stop()
     one = start(ticks.cron(30), REDIS_URL=server.url)
-    one.wait_for("redis.lost")
+    one.wait_told("redis.lost")
     server.start(tmp_path / "redis", server.port)
     wait_for("it runs", lambda: ticks.record("tick.all"))
     assert one.stop()[0] == 0
@@ -90,7 +90,7 @@ def test_it_ends_soon_while_redis_is_away(start: Start, server: EmbeddedRedis, t
     one = start(ticks.cron(30), REDIS_URL=server.url)
     wait_for("it runs", ticks.schedulers)
     server.stop()
-    one.wait_for("redis.lost")
+    one.wait_told("redis.lost")
     code, seconds = one.stop()
     assert (code, seconds < SOON) == (0, True), one.text
     assert "Traceback" not in one.text

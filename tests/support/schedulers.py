@@ -1,7 +1,5 @@
 """Scheduler processes, and what Redis holds of their schedules."""
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -9,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.keys import global_key
-from lockstep.parent import dies_with_me
 from lockstep.schedules import ScheduleRecord
 from lockstep.store import Store
+from tests.support.fleet import Program
 from tests.support.waiting import wait_for
 
 #: Seconds within which a scheduler that was told to stop must have ended; on a calm machine it takes less than one.
@@ -20,8 +18,6 @@ MINUTE, HOUR = 60_000, 3_600_000
 
 #: The actors of ``periodic_actors``.
 ACTORS = ("tick.all", "tick.last", "tick.skip")
-
-ROOT = Path(__file__).parents[2]
 
 #: Places in a packed schedule, from 0 (``lua/includes/schedule.lua``).
 MARK, CLAIMER, CLAIMED = 2, 4, 5
@@ -36,34 +32,18 @@ return 1
 """
 
 
-class Process:
+class Process(Program):
     """One scheduler process in a session of its own."""
 
-    def __init__(self, log: Path, environment: dict[str, str], *command: str) -> None:
-        self.log = log
+    def __init__(self, directory: Path, environment: dict[str, str], name: str, *command: str) -> None:
         command = command or ("-c", "from lockstep.cli import main; main()", "scheduler")
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *command],
-                cwd=ROOT,
-                env={**inherited, "LOG_FORMAT": "json", **environment},
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=dies_with_me() if sys.platform == "linux" else None,  # noqa: PLW1509
-            )
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def wait_for(self, text: str, timeout: float = 20.0) -> None:
-        def told() -> bool:
-            assert text in self.text or self.process.poll() is None, self.text
-            return text in self.text
-
-        wait_for(f"{text} in {self.text}", told, timeout)
+        super().__init__(
+            sys.executable,
+            *command,
+            directory=directory,
+            environment={"LOG_FORMAT": "json", **environment},
+            name=name,
+        )
 
     def stop(self, signum: int = 15) -> tuple[int, float]:
         """The exit code, and the seconds that it took."""
