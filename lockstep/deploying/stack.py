@@ -73,12 +73,21 @@ class Stack:
         """See that every process under this supervisord says that it is of a release; answers how many do.
 
         Raises:
-          DeployFailed: some are of another. A supervisord that was started with RELEASE says the same for all releases.
+          DeployFailed: some are of another, or say nothing. A supervisord that was started with RELEASE says the
+            same for all releases.
         """
         with closing(Store.connect(Settings.load())) as store:
-            pids = {one.pid for one in self._control().programs() if one.pid}
+            kinds = {kind.value for kind in ProcessType}
+            programs = {
+                one.pid: one.name for one in self._control().programs() if one.pid and one.type in kinds
+            }
             here = socket.gethostname()
-            found = [one for one in store.processes.listing() if one.host == here and one.master_pid in pids]
+            found = [
+                one for one in store.processes.listing() if one.host == here and one.master_pid in programs
+            ]
+        silent = sorted(set(programs.values()) - {programs[one.master_pid] for one in found})
+        if silent:  # Redis may have forgotten them all: that is no proof of a release
+            raise DeployFailed(f"not known to run on {release}, since they say nothing: {', '.join(silent)}")
         others = sorted({f"{one.instance} is of {one.version}" for one in found if one.version != release})
         if others:
             raise DeployFailed(f"not everything runs on {release}: {', '.join(others)}")

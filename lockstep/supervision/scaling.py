@@ -54,6 +54,8 @@ class Scaling:
             address = f"{name}:{name}"
         else:
             address = known.address
+            if known.group != _CONFIGURED:  # it did not stop in time when its file was removed
+                write_slot(self._place, number)
             set_stopped(self._place, stopped(self._place) - {known.name})
         since = size(known) if known else 0
         self._control.start(address)
