@@ -75,14 +75,31 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
 
 def test_docs_list_every_fault_test() -> None:
-    documented = re.findall(r"\| `(test_\w+)` \|$", Path("docs/faults.md").read_text(), re.MULTILINE)
-    defined = [
+    page, _ = Path("docs/faults.md").read_text().split("## Faults found in use")
+
+    assert sorted(_tests_named_in(page)) == sorted(_tests_in("tests/faults"))
+
+
+def test_faults_found_in_use_name_tests_that_exist() -> None:
+    _, page = Path("docs/faults.md").read_text().split("## Faults found in use")
+
+    assert set(_tests_named_in(page)) <= set(_tests_in("tests"))
+
+
+def _tests_named_in(page: str) -> list[str]:
+    return [
         name
-        for file in Path("tests/faults").glob("test_*.py")
-        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+        for row in re.findall(r"\| (`test_.+`) \|$", page, re.MULTILINE)
+        for name in re.findall(r"`(test_\w+)`", row)
     ]
 
-    assert sorted(documented) == sorted(defined)
+
+def _tests_in(folder: str) -> list[str]:
+    return [
+        name
+        for file in Path(folder).rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    ]
 
 
 def test_docs_list_every_check_of_verify() -> None:
