@@ -18,9 +18,9 @@ from lockstep.checks import MAX_BATCH, check_key
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
 from lockstep.envelope import current_encoder
-from lockstep.errors import IdempotencyConflict, InvalidMessage, LeaseLost
+from lockstep.errors import IdempotencyConflict, InvalidMessage, LeaseLost, UnknownActor
 from lockstep.holding import HeldMessages
-from lockstep.preparing import Prepared, keyed_together, prepare, with_words
+from lockstep.preparing import Prepared, hooked_copy, keyed_together, prepare, with_words
 from lockstep.records import Accepted
 from lockstep.settings import Settings
 from lockstep.states import Verb
@@ -158,17 +158,23 @@ class LockstepBroker(Broker):
 
     def _accept(self, prepared: list[Prepared]) -> list[Accepted]:
         follow_up = self._check_follow_up()
-        for message, _, delay, _ in prepared:
-            self.emit_before("enqueue", message, delay)
         addressed = [(one.message.queue_name, one.new) for one in prepared]
         accepted = self.store.sending.enqueue(addressed, follow_up=follow_up)
-        for message, new, delay, _ in prepared:
+        for one in prepared:
+            message, new = one.message, one.new
             log.debug("message.enqueued", queue=message.queue_name, group=new.group, message_id=new.id)
-            self.emit_after("enqueue", message, delay)
+            self.emit_after("enqueue", message, one.hook_delay)
         return accepted
 
     def _prepare(self, message: "Message[Any]", delay: int | None) -> Prepared:
-        prepared = prepare(self, message, delay, self.settings.max_payload_bytes)
+        given = message
+        if message.actor_name not in self.actors:
+            raise UnknownActor(message.actor_name)
+        if self._hooks_of("before_enqueue"):
+            message = hooked_copy(given)
+            hook_delay = given.options.get("delay") if delay is None else delay
+            self.emit_before("enqueue", message, hook_delay)
+        prepared = prepare(self, message, delay, self.settings.max_payload_bytes, given=given)
         return with_words(prepared) if self.settings.search_index else prepared
 
     def _check_follow_up(self) -> bool:
@@ -272,7 +278,7 @@ class LockstepBroker(Broker):
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Call the hooks in order; only a ``MiddlewareError`` gets out."""
         name = "before_" + signal
-        for hook in self._hooks.get(name) or self._find_hooks(name):
+        for hook in self._hooks_of(name):
             try:
                 hook(self, *args, **kwargs)
             except MiddlewareError:
@@ -285,11 +291,15 @@ class LockstepBroker(Broker):
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Call the hooks in reverse order; an error of one is noted in the message, and makes it a failure."""
         name = "after_" + signal
-        for hook in self._hooks.get(name) or self._find_hooks(name):
+        for hook in self._hooks_of(name):
             try:
                 hook(self, *args, **kwargs)
             except (Exception, Interrupt) as error:  # an interrupt would end Dramatiq's thread
                 self._on_hook_error(name, error, args)
+
+    def _hooks_of(self, name: str) -> list[Callable[..., None]]:
+        hooks = self._hooks.get(name)
+        return self._find_hooks(name) if hooks is None else hooks
 
     def _find_hooks(self, name: str) -> list[Callable[..., None]]:
         order = self.middleware if name.startswith("before_") else list(reversed(self.middleware))

@@ -50,11 +50,38 @@ class Prepared(NamedTuple):
     message: Message[Any]
     new: NewMessage
     delay_ms: int
-    given: Message[Any]  #: as it came, with all its options
+    given: Message[Any]  #: as it came, with all its options, before any hook changed it
+
+    @property
+    def hook_delay(self) -> int | None:
+        """The delay in milliseconds as Dramatiq's hooks expect it: None without one."""
+        return self.delay_ms or None
 
 
-def prepare(broker: Broker, message: Message[Any], delay: int | None, max_payload_bytes: int) -> Prepared:
-    """Check and encode a message.
+def hooked_copy(message: Message[Any]) -> Message[Any]:
+    """Return the copy of a message that ``before_enqueue`` hooks may change.
+
+    It has the id under which the message is stored. The sender's message stays as it is, so that sending it again
+    does not carry what a hook added the first time.
+    """
+    kwargs, options = message.kwargs, dict(message.options)
+    return Message(
+        message.queue_name,
+        message.actor_name,
+        message.args,
+        dict(kwargs) if isinstance(kwargs, dict) else kwargs,
+        options,
+        options.get("message_id", message.message_id),
+        message.message_timestamp,
+    )
+
+
+def prepare(
+    broker: Broker, message: Message[Any], delay: int | None, max_payload_bytes: int, *, given: Message[Any]
+) -> Prepared:
+    """Check and encode a message, once, after the hooks.
+
+    A repeat is recognized by what the sender asked, ``given``: a hook may add a new trace id to each copy.
 
     Raises:
       InvalidMessage: it is refused; ``field`` says why.
@@ -93,10 +120,10 @@ def prepare(broker: Broker, message: Message[Any], delay: int | None, max_payloa
         eta_ms=None if eta is None else check_eta(eta),
         blocks=options.get("on_dead", actor.options.get("on_dead")) == "block",
         extra=extra,
-        known_by=_known_by(message, group, delay_ms),
+        known_by=_known_by(given, group, delay_ms),
         unique_by=unique_by,
     )
-    return Prepared(prepared, new, delay_ms, message)
+    return Prepared(prepared, new, delay_ms, given)
 
 
 def keyed_together(prepared: Sequence[Prepared], key: str) -> list[Prepared]:
