@@ -23,8 +23,10 @@ test: $(INSTALLED_TEST) ## Install, then run the tests (ARGS="tests/unit -k send
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n 4 --dist loadfile --ignore tests/faults
-	$(BIN)/python -m pytest tests/faults
+	@failed=0; \
+	$(BIN)/python -m pytest -n 4 --dist loadfile --ignore tests/faults || failed=1; \
+	$(BIN)/python -m pytest tests/faults || failed=1; \
+	exit $$failed
 endif
 
 check: lint test ## What must pass before a commit: format, lint, types, tests

@@ -43,9 +43,9 @@ def drain(
         names = [name.strip() for name in queues.split(",") if name.strip()] or store.queues()
         for name in names:
             store.check_queue(name)
-        if store.intake.switch(accept=False, why="draining"):
-            _log.info("intake.off", why="draining")
         try:
+            if store.intake.switch(accept=False, why="draining"):
+                _log.info("intake.off", why="draining")
             left = _wait(store, names, timeout)
         except KeyboardInterrupt:
             complain("interrupted: the intake is off; `lockstep accept on` opens it again")

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.support.fleet import Fleet
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 TOKEN = "scraper-token"
 KEY = "load-test-key"
@@ -39,7 +39,7 @@ def fleet(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         scheduler.wait_told("scheduler.started")
         told = [f'outcome="{outcome}"' for outcome in ("done", "retry", "dead")]
         told.append("lockstep_message_duration_seconds_bucket")
-        wait_for("what happened is told", lambda: all(words in scrape(fleet) for words in told), 60)
+        wait_for("what happened is told", lambda: all(words in scrape(fleet) for words in told))
         yield fleet
 
 
@@ -51,7 +51,7 @@ def bearer(secret: str) -> dict[str, str]:
 def scrape(fleet: Fleet, accept: str = "text/plain") -> str:
     """What Prometheus is told."""
     answer = httpx.get(
-        f"{fleet.url}/metrics", headers={**bearer(TOKEN), "Accept": accept}, trust_env=False, timeout=30
+        f"{fleet.url}/metrics", headers={**bearer(TOKEN), "Accept": accept}, trust_env=False, timeout=PATIENCE
     )
     assert answer.status_code == 200, answer.text
     return answer.text

@@ -11,6 +11,7 @@ from lockstep.cli import app
 from lockstep.cli.worker import _OVERDUE
 from lockstep.settings import DOCUMENTED, Settings
 from tests.support.fleet import SCRIPTS
+from tests.support.waiting import PATIENCE
 from web.server import GRACE_SECONDS
 
 COMPOSE = yaml.safe_load(Path("deploy/compose.yaml").read_text())
@@ -20,7 +21,7 @@ OURS = {name: one for name, one in SERVICES.items() if one["image"].startswith("
 
 def check(*command: str) -> None:
     done = subprocess.run(
-        [SCRIPTS / command[0], *command[1:]], capture_output=True, text=True, timeout=60, check=False
+        [SCRIPTS / command[0], *command[1:]], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

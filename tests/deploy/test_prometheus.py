@@ -15,6 +15,7 @@ from lockstep.metrics import METRICS
 from tests.deploy.conftest import TOKEN, scrape
 from tests.deploy.expressions import Selector, exported, selectors, unknown
 from tests.support.fleet import Fleet
+from tests.support.waiting import PATIENCE
 
 DIRECTORY = Path("deploy/prometheus")
 RULES = [
@@ -123,6 +124,8 @@ promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool
     ids=" ".join,
 )
 def test_promtool_agrees(arguments: list[str]) -> None:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["promtool", *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr

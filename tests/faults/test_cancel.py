@@ -5,7 +5,6 @@ import pytest
 from lockstep.states import MessageState
 from tests.history.checker import Outcome
 from tests.history.events import Ending, Kind
-from tests.support.fault_run import LEASE
 
 pytestmark = pytest.mark.faults
 
@@ -31,7 +30,7 @@ def test_a_running_message_is_cancelled_and_its_group_waits_for_its_end(make_run
     assert end.outcome == Ending.INTERRUPTED
     assert end.at < after.at
     took = (end.at - run.events(Kind.START, first)[0].at) / 1e9
-    assert took < HEARD + (0 if heeds else grace) + 0.5
+    assert took < HEARD + (0 if heeds else grace) + 20  # far less than the lease or the actor would last
     verdict = run.verdict()
     assert verdict.outcome is Outcome.VALID, verdict
 
@@ -43,7 +42,7 @@ def test_a_cancelled_message_whose_worker_is_killed_never_runs_again(run):
     run.store.switches.cancel(first)
     run.kill(victim, *victim.pids)
     run.start()
-    run.drain(LEASE + 15)
+    run.drain()
     assert run.record_of(first).state is MessageState.CANCELLED
     assert run.record_of(second).state is MessageState.DONE
     assert len(run.events(Kind.START, first)) == 1

@@ -38,7 +38,7 @@ def _drain(run) -> Verdict:
     def done() -> set[str]:
         return {event.message for event in run.events(Kind.END) if event.outcome == Ending.DONE}
 
-    wait_for("everything is done", lambda: len(done()) == len(run.sent), 20)
+    wait_for("everything is done", lambda: len(done()) == len(run.sent))
     for message_id in done():
         run.recorder.record(Kind.FINAL, message=message_id, outcome="done")
     run.recorder.record(Kind.DRAINED)

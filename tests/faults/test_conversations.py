@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 CONVERSATIONS, LENGTH, THREADS = 20, 10, 4
@@ -54,7 +54,7 @@ class Receiver:
         n = int(message["body"])
         with self.lock:
             self.held += 1
-        self.gate.wait(30)
+        self.gate.wait(PATIENCE)
         with self.lock:
             self.held -= 1
             if n == 3 and self.refused[key] < 2:
@@ -77,7 +77,7 @@ def start(stack: ExitStack, arguments: list[str], environment: dict[str, str]) -
     def end() -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(PATIENCE)
 
     stack.callback(end)
     return process
@@ -116,8 +116,8 @@ def test_each_conversation_arrives_whole_and_in_order(redis_url: str, stack: Exi
     )
     worker = ["dramatiq", "actors", "-p", "1", "-t", str(THREADS), "--skip-logging"]
     workers = [start(stack, worker, environment) for _ in range(2)]
-    api = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5))
-    wait_for("the web process is ready", lambda: ready(api), 20)
+    api = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE))
+    wait_for("the web process is ready", lambda: ready(api))
 
     ids = []
     for n in range(LENGTH):
@@ -138,7 +138,7 @@ def test_each_conversation_arrives_whole_and_in_order(redis_url: str, stack: Exi
             receiver.gate.set()
             workers.append(start(stack, worker, environment))
 
-    wait_for("all arrived", lambda: sum(map(len, receiver.accepted.values())) == CONVERSATIONS * LENGTH, 60)
+    wait_for("all arrived", lambda: sum(map(len, receiver.accepted.values())) == CONVERSATIONS * LENGTH)
     assert dict(receiver.accepted) == {f"customer-{c}": list(range(LENGTH)) for c in range(CONVERSATIONS)}
     assert set(receiver.refused.values()) == {2}
     wait_for(

@@ -13,9 +13,9 @@ from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.faults
 
-#: Seconds until a message whose worker died runs again: its lease, a look of the reaper, a wake-up; and what a
-#: machine with two busy cores may add.
-RECOVERY = LEASE + 0.5 + 0.1 + 0.4
+#: Seconds until a message whose worker died runs again: its lease, an interval of the reaper and a wake-up. A machine
+#: with two busy cores adds to that: its reaper may come so late that it extends the expired lease once.
+RECOVERY = 2 * LEASE + 0.5 + 0.1 + 10
 
 
 def _killed_while_held(run: FaultRun, point: str) -> tuple[str, int]:
@@ -23,13 +23,14 @@ def _killed_while_held(run: FaultRun, point: str) -> tuple[str, int]:
     victim = run.start(HOLD=point, ACTOR_MODULES="tests.support.held_actors")[0]
     message = run.send("g")
     behind = [run.send("g") for _ in range(5)]
-    wait_for("it is held", lambda: run.events(Kind.BIT, message))
+    (held, *_) = wait_for("it is held", lambda: run.events(Kind.BIT, message))
     run.start()
     time.sleep(1.5 * LEASE)  # it is alive, so its lease is renewed
     run.kill(victim, *victim.pids, name=point)
     killed = time.monotonic_ns()
     run.drain()
-    verdict = run.verdict(settle=2 * LEASE)  # we held its settle for so long
+    # Its settle was held back for as long as it took to start the other worker and to kill this one.
+    verdict = run.verdict(settle=(killed - held.at) / 1e9 + 1)
     assert verdict.outcome is Outcome.VALID, verdict
     assert [e.message for e in run.events(Kind.START) if e.pid != victim.child] == [message, *behind]
     return message, killed
@@ -51,7 +52,7 @@ def test_killed_between_the_effect_and_its_settle(run):
 
 def test_killed_mid_actor_is_next_in_its_group_in_time(run):
     victim = run.start()[0]
-    messages = [run.send(f"g{number}", seconds=3.0) for number in range(4)]
+    messages = [run.send(f"g{number}", until="over") for number in range(4)]
     behind = [run.send(f"g{number}") for number in range(4)]
     for message in messages:
         run.wait_started(message)
@@ -59,6 +60,7 @@ def test_killed_mid_actor_is_next_in_its_group_in_time(run):
     run.kill(victim, *victim.pids)
     killed = time.monotonic_ns()
     again = [run.wait_started(message, 2) for message in messages]
+    (run.directory / "over").touch()
     assert max(event.at - killed for event in again) / 1e9 < RECOVERY
     run.drain()
     verdict = run.verdict()
@@ -69,12 +71,13 @@ def test_killed_mid_actor_is_next_in_its_group_in_time(run):
 
 def test_zombie_that_wakes_after_its_group_went_on_changes_nothing(run):
     zombie = run.start()[0]
-    first = run.send("g", seconds=1.0)
+    first = run.send("g", until="over")
     rest = [run.send("g", seconds=0.01) for _ in range(5)]
     run.wait_started(first)
     other = run.start()[0]
     with run.fault(FaultKind.PAUSE, "pause", zombie.child):
         zombie.signal(signal.SIGSTOP, zombie.child)
+        (run.directory / "over").touch()
         wait_for("the other finished everything", lambda: run.unfinished() == 0)
         done = run.record_of(first)
         zombie.signal(signal.SIGCONT, zombie.child)
@@ -92,13 +95,14 @@ def test_zombie_that_wakes_after_its_group_went_on_changes_nothing(run):
 
 def test_redis_away_exactly_when_a_retry_is_decided(run):
     run.start()
-    failing = [run.send(f"g{number}", seconds=1.0, failures=1) for number in range(4)]
+    failing = [run.send(f"g{number}", until="away", failures=1) for number in range(4)]
     behind = [run.send(f"g{number}") for number in range(4)]
     for message in failing:
         run.wait_started(message)
     port = run.redis.port
     with run.fault(FaultKind.OUTAGE, "away"), run.fault(FaultKind.FAILURE, "failures"):
         os.kill(run.redis.pid, signal.SIGKILL)
+        (run.directory / "away").touch()
         run.wait_done(4)  # they failed while Redis was away
         time.sleep(2.5)
         run.redis.stop()
@@ -120,7 +124,7 @@ def test_all_threads_busy_for_five_leases(make_run, work):
         for number in range(8):
             run.send(f"g{number}", seconds=5.0 * lease, computes=work == "computes")
             run.send(f"g{number}")
-        run.drain(30)
+        run.drain()
     busy = [event.at for event in run.events(Kind.START) if event.pid == worker.child][:4]
     assert len(busy) == 4
     run.bit("busy")

@@ -15,7 +15,7 @@ from lockstep.errors import MemoryLow, NotAccepted, RedisUnavailable
 from tests.history.checker import Outcome
 from tests.history.events import FaultKind, Kind
 from tests.support.fault_run import LEASE, FaultRun
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -135,7 +135,7 @@ def test_loading_its_data(run):
 
 def _loads(port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
             client.sendall(b"PING\r\n")
             return client.recv(100).startswith(b"-LOADING")
     except OSError:

@@ -54,7 +54,7 @@ def test_sigterm_under_load_twice_loses_nothing(run):
             # Some platforms signal every process, and the master passes it on: each gets it twice.
             worker.signal(signal.SIGTERM, *(worker.pids if whole_group else (worker.master,)))
             assert worker.wait_gone() == 0, worker.text()
-        late = [event for event in run.events(Kind.START) if event.at > asked + 300_000_000]
+        late = [event for event in run.events(Kind.START) if event.at > asked + 1_500_000_000]
         assert not late
         assert run.unfinished() > 0
         ended = len(run.events(Kind.END))
@@ -68,7 +68,7 @@ def test_sigterm_under_load_twice_loses_nothing(run):
 
 def test_sigterm_with_an_actor_longer_than_the_grace_uses_no_attempt(run):
     worker = run.start(WORKER_SHUTDOWN_TIMEOUT="1")[0]
-    long = run.send("g", seconds=4.0)
+    long = run.send("g", until="over")
     behind = run.send("g")
     run.wait_started(long)
     with run.fault(FaultKind.STOP, "stop", worker.child):
@@ -76,6 +76,7 @@ def test_sigterm_with_an_actor_longer_than_the_grace_uses_no_attempt(run):
         assert worker.wait_gone() == 0, worker.text()
     (end,) = run.events(Kind.END, long)
     assert end.outcome == Ending.INTERRUPTED
+    (run.directory / "over").touch()
     run.start()
     run.drain()
     verdict = run.verdict()
@@ -87,7 +88,7 @@ def test_sigterm_with_an_actor_longer_than_the_grace_uses_no_attempt(run):
 
 def test_zombie_changes_nothing(run):
     zombie = run.start()[0]
-    first = run.send("g", seconds=1.0)
+    first = run.send("g", until="over")
     rest = [run.send("g", seconds=0.01) for _ in range(5)]
     run.wait_started(first)
     other = run.start()[0]
@@ -96,9 +97,10 @@ def test_zombie_changes_nothing(run):
         again = run.wait_started(first, 2)
         zombie.signal(signal.SIGCONT, zombie.child)  # while the other runs the same message
     assert again.pid == other.child
-    run.drain()
     wait_for("the zombie noticed", lambda: "lease.lost" in zombie.text())
     wait_for("its run ended", lambda: zombie.child in {e.pid for e in run.events(Kind.END, first)})
+    (run.directory / "over").touch()
+    run.drain()
     verdict = run.verdict()
     assert verdict.outcome is Outcome.VALID, verdict
     stale = [event for event in run.events(Kind.END, first) if event.pid == zombie.child]
@@ -128,7 +130,7 @@ def test_actor_that_crashes_its_interpreter_is_dead_and_its_group_goes_on(run):
     with run.fault(FaultKind.CRASH, "crash"):
         poison = run.send("g", crash=True)
         behind = [run.send("g") for _ in range(5)]
-        wait_for("it is dead", lambda: run.record_of(poison).state == "dead", 20)
+        wait_for("it is dead", lambda: run.record_of(poison).state == "dead")
     run.drain()
     verdict = run.verdict()
     assert verdict.outcome is Outcome.VALID, verdict

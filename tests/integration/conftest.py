@@ -1,7 +1,6 @@
 """A worker in this process, over a real server, with short leases and back-offs."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator
 
 import dramatiq
@@ -14,6 +13,7 @@ from lockstep.records import MessageRecord
 from lockstep.settings import Settings
 from lockstep.states import MessageState
 from middleware import make_broker
+from tests.support.waiting import wait_for
 
 FINAL = {MessageState.DONE, MessageState.DEAD, MessageState.CANCELLED}
 
@@ -45,15 +45,10 @@ def start(broker: LockstepBroker) -> Iterator[Callable[[], Worker]]:
 
 @pytest.fixture
 def ended(broker: LockstepBroker) -> Callable[[str], MessageRecord]:
-    """Wait until a message is done or dead, at most ten seconds, and answer its record."""
+    """Wait until a message is done or dead, and return its record."""
 
     def wait(message_id: str) -> MessageRecord:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            record = broker.store.message(message_id)
-            if record.state in FINAL:
-                return record
-            time.sleep(0.01)
-        raise AssertionError(f"still {broker.store.message(message_id)}")
+        wait_for(f"{message_id} has ended", lambda: broker.store.message(message_id).state in FINAL)
+        return broker.store.message(message_id)
 
     return wait

@@ -17,7 +17,7 @@ from lockstep.records import MessageRecord
 from lockstep.settings import Settings
 from lockstep.states import MessageState
 from middleware import make_broker
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 Start = Callable[[], Worker]
 Ended = Callable[[str], MessageRecord]
@@ -79,7 +79,7 @@ def test_one_that_returns_is_done_whatever_was_asked(
 
     sent = work.send()
     start()
-    assert running.wait(10)
+    assert running.wait(PATIENCE)
     broker.store.switches.cancel(sent.message_id)
     assert ended(sent.message_id).state is MessageState.DONE
     with pytest.raises(WrongState) as refused:
@@ -120,7 +120,7 @@ def test_one_that_was_claimed_but_has_not_started_never_does(
     @dramatiq.actor
     def work(n: int) -> None:
         ran.append(n)
-        go.wait(10)
+        go.wait(PATIENCE)
 
     sent = [work.send(n) for n in range(6)]  # four threads
     start()

@@ -23,7 +23,7 @@ from lockstep.settings import Settings
 from lockstep.states import GroupState, MessageState
 from lockstep.store import Store
 from tests.support.manual import run_example
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 Start = Callable[[], Worker]
 Ended = Callable[[str], MessageRecord]
@@ -212,11 +212,11 @@ def test_a_leased_group_names_its_holder(broker: LockstepBroker, start: Start, e
     @dramatiq.actor(group="a/b")
     def work() -> None:
         running.set()
-        go.wait(10)
+        go.wait(PATIENCE)
 
     sent = [work.send(), work.send()]
     start()
-    assert running.wait(10)
+    assert running.wait(PATIENCE)
     record = broker.store.groups.show("default", "a/b")
     assert (record.state, record.depth, record.head) == (GroupState.LEASED, 2, sent[0].message_id)
     assert record.holder == broker.owner

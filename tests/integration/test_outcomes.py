@@ -309,7 +309,7 @@ def test_a_delayed_message_joins_when_it_is_due(broker: LockstepBroker, start: S
     work.send("early")
     record = ended(late.message_id)
     assert ran == ["early", "late"]
-    assert 300 <= record.attempts[0].started_ms - record.enqueued_ms < 1500
+    assert record.attempts[0].started_ms - record.enqueued_ms >= 300
 
 
 def test_bytes_that_do_not_decode_are_dead_with_the_bytes(

@@ -22,7 +22,7 @@ from lockstep.settings import Settings
 from lockstep.store import Store
 from middleware import make_broker
 from middleware.lifecycle import look_at
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 STARTING, READY, DRAINING = ProcessState
 
@@ -53,13 +53,13 @@ def test_a_worker_says_what_it_does(
     @dramatiq.actor(broker=broker, queue_name="slow")
     def hold() -> None:
         entered.set()
-        go.wait(30)
+        go.wait(PATIENCE)
 
     @dramatiq.actor(broker=broker, queue_name="mail")
     def quick() -> None: ...
 
     worker = start()
-    wait_for("it is ready", lambda: state(broker.store) is READY, 30)
+    wait_for("it is ready", lambda: state(broker.store) is READY)
     record = only(broker.store)
     assert record is not None
     assert (record.type, record.name, record.role) == (ProcessType.WORKER, broker.owner, "all")
@@ -69,12 +69,12 @@ def test_a_worker_says_what_it_does(
     for _ in range(2):
         quick.send()
     hold.send()
-    assert entered.wait(30)
-    wait_for("two are done", lambda: broker.ended == 2, 30)
+    assert entered.wait(PATIENCE)
+    wait_for("two are done", lambda: broker.ended == 2)
     assert broker.running == 1
     stop = threading.Thread(target=worker.stop)
     stop.start()
-    wait_for("it drains", lambda: state(broker.store) is DRAINING, 30)
+    wait_for("it drains", lambda: state(broker.store) is DRAINING)
     record = only(broker.store)
     assert record is not None
     assert (record.busy, record.done) == (1, 2)
@@ -93,7 +93,7 @@ def test_a_worker_is_ready_only_when_it_may_claim_from_every_queue(
     broker.declare_queue("mail")
     assert now() is STARTING  # there is no consumer
     start()
-    wait_for("its consumer claims", lambda: now() is READY, 30)
+    wait_for("its consumer claims", lambda: now() is READY)
     assert broker.connected_queues == {"mail"}
     broker.hold_back("a test")
     assert now() is STARTING  # it must not claim
@@ -122,15 +122,15 @@ def test_it_is_known_again_when_redis_is_back_without_its_data(
     worker = Worker(broker, worker_threads=1, worker_timeout=100)
     worker.start()
     try:
-        wait_for("it is ready", lambda: state(broker.store) is READY, 30)
+        wait_for("it is ready", lambda: state(broker.store) is READY)
         directory, port = server._directory, server.port
         assert server.pid
         os.kill(server.pid, signal.SIGKILL)
-        wait_for("it is told", lambda: "process.unreported" in caplog.text, 30)
+        wait_for("it is told", lambda: "process.unreported" in caplog.text)
         server.stop()
         server.start(directory, port)
         broker.store.command("FLUSHALL")
-        wait_for("it is ready again", lambda: state(broker.store) is READY, 30)
+        wait_for("it is ready again", lambda: state(broker.store) is READY)
     finally:
         worker.stop()
     assert only(broker.store) is None
@@ -148,7 +148,7 @@ def test_nothing_waits_for_a_silent_redis(lonely: tuple[EmbeddedRedis, LockstepB
     process = identity(ProcessType.SCHEDULER, "s", broker.settings)
     reporter = Reporter(broker.store.processes, process, look)
     reporter.start()
-    wait_for("it is ready", lambda: state(broker.store) is READY, 30)
+    wait_for("it is ready", lambda: state(broker.store) is READY)
     assert server.pid
     os.kill(server.pid, signal.SIGSTOP)
     try:

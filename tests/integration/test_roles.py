@@ -60,7 +60,7 @@ def claimers(broker: LockstepBroker, queue: str) -> set[str]:
 def test_two_dedicated_workers_share_the_queues(work: Any) -> None:
     email, _ = work(worker_role="email")
     ids = sent(email, "messages", "email", "reports")
-    wait_for("the e-mail worker took e-mail", lambda: is_done(email, ids["email"]), 30)
+    wait_for("the e-mail worker took e-mail", lambda: is_done(email, ids["email"]))
     assert email.store.counts("messages").messages[MessageState.WAITING] == 1
     assert claimers(email, "messages") == set()
     assert claimers(email, "email") == {email.owner}
@@ -68,7 +68,7 @@ def test_two_dedicated_workers_share_the_queues(work: Any) -> None:
     others, _ = work(worker_role="messages")
     ids |= sent(others, "email")
     for queue in ("messages", "reports"):
-        wait_for(f"{queue} ran", lambda queue=queue: is_done(others, ids[queue]), 30)
+        wait_for(f"{queue} ran", lambda queue=queue: is_done(others, ids[queue]))
     assert others.store.message(ids["email"]).state is MessageState.WAITING
     assert claimers(others, "email") == set()
     assert claimers(others, "reports") == {others.owner}
@@ -82,7 +82,7 @@ def test_all_but_e_mail_and_what_is_declared_later(work: Any) -> None:
     declare(broker, "email.digests")
     ids = sent(broker, "email", "late", "email.digests")
     for queue in ("late", "email.digests"):
-        wait_for(f"{queue} ran", lambda queue=queue: is_done(broker, ids[queue]), 30)
+        wait_for(f"{queue} ran", lambda queue=queue: is_done(broker, ids[queue]))
     assert broker.store.message(ids["email"]).state is MessageState.WAITING
 
 
@@ -95,7 +95,7 @@ def test_one_whose_queue_no_actor_declares_idles_and_says_so(work: Any, changes:
     ids = sent(broker, "messages")
     declare(broker, "broadcast")  # later: it is taken then
     ids |= sent(broker, "broadcast")
-    wait_for("it ran", lambda: is_done(broker, ids["broadcast"]), 30)
+    wait_for("it ran", lambda: is_done(broker, ids["broadcast"]))
     assert broker.store.message(ids["messages"]).state is MessageState.WAITING
 
 
@@ -104,7 +104,7 @@ def test_queues_on_dramatiqs_command_line_stand(work: Any) -> None:
     (told,) = [line for line in lines if line["event"] == "worker.started"]
     assert told["queues"] == ["reports"]
     ids = sent(broker, "email", "reports")
-    wait_for("it ran", lambda: is_done(broker, ids["reports"]), 30)
+    wait_for("it ran", lambda: is_done(broker, ids["reports"]))
     assert broker.store.message(ids["email"]).state is MessageState.WAITING
 
 

@@ -40,11 +40,11 @@ def test_over_two_shards(sharded: Store, monkeypatch: pytest.MonkeyPatch) -> Non
         ranking = store.survey.ranking("q")
         return bool(ranking.deepest) and ranking.deepest[0].group == "g700"
 
-    wait_for("the search found the deepest group", found, 30)
+    wait_for("the search found the deepest group", found)
     ranking = store.survey.ranking("q", 100)
     assert not ranking.exact
     assert (ranking.deepest[0].depth, len(ranking.deepest)) == (6, 100)
-    wait_for("and the oldest", lambda: reaper.run_once() and oldest(store) == "old", 30)
+    wait_for("and the oldest", lambda: reaper.run_once() and oldest(store) == "old")
     records, exact = store.groups.ranked("q", GroupOrder.DEPTH, 3)
     assert [(one.group, one.depth) for one in records[:1]] == [("g700", 6)]
     assert len(records) == 3

@@ -14,7 +14,7 @@ from lockstep.store import Store
 from middleware import make_broker
 from tests.support.fleet import SCRIPTS, Fleet, Program
 from tests.support.tls import Authority, TlsEndpoint
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -96,16 +96,16 @@ def test_a_worker_works_over_tls(
     with closing(Fleet(tmp_path, **own)) as fleet, closing(broker):
         worker = fleet.start("worker")
         send(fleet, tmp_path)
-        wait_for("it is done", lambda: broker.store.counts("messages").messages[MessageState.DONE], 60)
+        wait_for("it is done", lambda: broker.store.counts("messages").messages[MessageState.DONE])
         worker.process.terminate()
-        assert worker.process.wait(40) == 0, worker.text
+        assert worker.process.wait(PATIENCE) == 0, worker.text
     assert redis.accepted > 3
 
 
 def send(fleet: Fleet, directory: Path) -> None:
     command = [str(SCRIPTS / "lockstep"), "send", "ends", "--kwargs", '{"group": "g"}']
     sender = Program(*command, directory=directory, environment=fleet.environment, name="send")
-    assert sender.process.wait(60) == 0, sender.text
+    assert sender.process.wait(PATIENCE) == 0, sender.text
 
 
 def test_a_command_says_that_the_certificate_is_not_trusted(
@@ -115,5 +115,5 @@ def test_a_command_says_that_the_certificate_is_not_trusted(
     with_redis = {"REDIS_URL": endpoint(ours).url, "QUEUE_NAMESPACE": settings.queue_namespace}
     status = Program(*command, directory=tmp_path, environment=with_redis, name="status")
 
-    assert status.process.wait(60) == 4, status.text
+    assert status.process.wait(PATIENCE) == 4, status.text
     assert "REDIS_CA_FILE" in status.text

@@ -10,7 +10,7 @@ from dramatiq import Worker
 
 from lockstep.broker import LockstepBroker
 from lockstep.states import MessageState
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 Start = Callable[[], Worker]
 THREADS = 4
@@ -33,7 +33,7 @@ def stuck(broker: LockstepBroker, start: Start, gate: threading.Event) -> Worker
     def work(group: str, blocks: bool = False) -> None:
         if blocks:
             started.append(group)
-            assert gate.wait(30)
+            assert gate.wait(PATIENCE)
 
     worker = start()
     broker.enqueue_many([work.message(group=f"g{number}") for number in range(300)])
@@ -80,7 +80,7 @@ def test_threads_that_one_queue_keeps_busy_are_not_waited_for_by_another(
     @dramatiq.actor(queue_name="slow", time_limit=60_000)
     def slow(number: int) -> None:
         started.append(number)
-        assert gate.wait(30)
+        assert gate.wait(PATIENCE)
 
     @dramatiq.actor(queue_name="fast")
     def fast() -> None:

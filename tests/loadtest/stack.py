@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lockstep.settings import Settings
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 KEYS = "load:enqueue+read:s3cret,look:read:eyes,shop:enqueue:send"
@@ -51,7 +51,7 @@ class Stack:
     def start_web(self, **changes: str) -> int:
         """Start a web process; answers its port."""
         log = self._start("web", **changes)
-        return int(wait_for("web serves", lambda: re.search(r'"port": (\d+)', log.read_text()), 60)[1])
+        return int(wait_for("web serves", lambda: re.search(r'"port": (\d+)', log.read_text()))[1])
 
     def load(self, *arguments: str, port: int = 0, key: str = "s3cret") -> Done:
         """A load test from the beginning to its end."""
@@ -74,7 +74,7 @@ class Stack:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            process.wait(60)
+            process.wait(PATIENCE)
 
     def _start(self, name: str, **changes: str) -> Path:
         log = self._directory / f"{name}-{len(self._processes)}.log"
@@ -118,7 +118,7 @@ class Watched:
         with self.process.stdout as output:
             told = output.read().decode()
         os.close(self._terminal)
-        return self.process.wait(60), told
+        return self.process.wait(PATIENCE), told
 
     def _read(self) -> bool:
         try:

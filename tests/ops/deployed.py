@@ -19,7 +19,7 @@ import httpx
 from lockstep.deploying.source import Source
 from lockstep.settings import Settings
 from lockstep.store import Store
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 LONG = 90.0
@@ -165,7 +165,7 @@ class Clients:
         while not self._stop.wait(0.05):
             self.asked += 1
             try:
-                httpx.get(f"{self._url}/livez", trust_env=False, timeout=30).raise_for_status()
+                httpx.get(f"{self._url}/livez", trust_env=False, timeout=PATIENCE).raise_for_status()
             except httpx.HTTPError as error:
                 self.failed.append(repr(error))
 

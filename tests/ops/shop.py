@@ -25,7 +25,7 @@ from lockstep.states import MessageState
 from lockstep.store import Store
 from tests.ops.home import make_release
 from tests.ops.supervised import Supervised, free_port
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 FORMER: Final = "2026-11-24"
 NEWEST: Final = "2026-11-25"
@@ -158,12 +158,12 @@ class Shop(Supervised):
             json={"messages": messages},
             headers={"Authorization": f"Bearer {KEY}"},
             trust_env=False,
-            timeout=30,
+            timeout=PATIENCE,
         )
         assert answer.status_code == 202, answer.text
 
     def wait_for_state(self, message: str, state: str) -> None:
-        wait_for(f"{message} is {state}", lambda: self.store.message(message).state == state, 60)
+        wait_for(f"{message} is {state}", lambda: self.store.message(message).state == state)
 
     def charged(self, order: str) -> int:
         """How often an order was charged."""
@@ -217,7 +217,7 @@ class Shop(Supervised):
         first, second = self._ports
         self._redis[1].start(self._places[1], second, extra=("--replicaof", "127.0.0.1", str(first)))
         with redis.Redis(port=second) as client:
-            wait_for("it is in step", lambda: client.info("replication")["master_link_status"] == "up", 60)
+            wait_for("it is in step", lambda: client.info("replication")["master_link_status"] == "up")
         with redis.Redis(port=first) as client:
             client.set("last", 1)
             assert client.wait(1, 30_000) == 1

@@ -16,10 +16,10 @@ from lockstep.settings import Settings
 from lockstep.store import Store
 from lockstep.supervision.control import Control, Program, ProgramState
 from lockstep.supervision.place import Place
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 #: How long something may take on a machine that has much else to do.
-LONG = 60.0
+LONG = PATIENCE
 SCRIPTS = sysconfig.get_path("scripts")
 
 

@@ -16,6 +16,7 @@ from lockstep.embedded import EmbeddedRedis
 from lockstep.settings import Settings
 from lockstep.states import MessageState
 from lockstep.store import Store
+from tests.support.waiting import PATIENCE
 
 KWARGS = {"instance_id": "shop", "customer_id": "c1", "body": "hello"}
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -46,7 +47,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -211,7 +212,7 @@ def test_status_watches_until_ctrl_c(environment: dict[str, str], tmp_path: Path
         assert watching.stdout is not None
         looks = [json.loads(watching.stdout.readline()) for _ in range(2)]
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(30) == 0
+        assert watching.wait(PATIENCE) == 0
 
     assert looks == [{"intake": {"accept": True, "since": None, "why": None}, "queues": []}] * 2
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ops.deployed import ROOT, SCRIPTS, Deployment, deployed
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -84,7 +85,12 @@ def test_a_rollback_needs_a_release(deployment: Deployment) -> None:
 
 def test_a_source_tree_is_no_home() -> None:
     ended = subprocess.run(
-        [SCRIPTS / "lockstep", "deploy"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [SCRIPTS / "lockstep", "deploy"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert (ended.returncode, "name the directory of the deployment" in ended.stderr) == (2, True)
     assert not (ROOT / "releases").exists()

@@ -15,7 +15,7 @@ from lockstep.store import Store
 from tests.ops.test_commands import Run, environment, run  # noqa: F401  (fixtures)
 from tests.ops.test_processes import ROOT, Start, listed, start  # noqa: F401
 from tests.support.fleet import free_port
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 NAME = 'dramatiq_{}{{actor_name="slow",queue_name="messages"}}'
 
@@ -41,9 +41,9 @@ def test_two_masters_of_a_machine_share_a_port_and_stop_in_order(
             return None
 
     first = start("worker", DRAMATIQ_METRICS="true", **own)
-    wait_for("the first serves", lambda: served() is not None, 30)
+    wait_for("the first serves", lambda: served() is not None)
     second = start("worker", DRAMATIQ_METRICS="true", **own)
-    wait_for("both are ready", lambda: len(listed(store, ProcessState.READY)) == 2, 30)
+    wait_for("both are ready", lambda: len(listed(store, ProcessState.READY)) == 2)
     (tmp_path / "end").touch()
     for argument in (str(tmp_path / "end"), str(tmp_path / "end"), ""):
         sent = run(
@@ -53,17 +53,17 @@ def test_two_masters_of_a_machine_share_a_port_and_stop_in_order(
         )
         assert sent.returncode == 0, sent.stderr
 
-    wait_for("all are counted", lambda: f"{NAME.format('messages_total')} 3.0\n" in (served() or ""), 30)
+    wait_for("all are counted", lambda: f"{NAME.format('messages_total')} 3.0\n" in (served() or ""))
     text = served() or ""
     assert f"{NAME.format('message_errors_total')} 1.0\n" in text
     assert f"{NAME.format('message_retries_total')} 1.0\n" in text
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    wait_for("what the first started is gone, its server too", lambda: not alive_in(first.pid), 30)
-    wait_for("the other serves", lambda: f"{NAME.format('messages_total')} 3.0\n" in (served() or ""), 30)
+    wait_for("what the first started is gone, its server too", lambda: not alive_in(first.pid))
+    wait_for("the other serves", lambda: f"{NAME.format('messages_total')} 3.0\n" in (served() or ""))
     for _ in range(2):
         os.killpg(second.pid, signal.SIGTERM)
-    assert second.wait(30) == 0
+    assert second.wait(PATIENCE) == 0
     assert served() is None
 
 

@@ -17,7 +17,7 @@ from lockstep.reporting import identity
 from lockstep.settings import Settings
 from lockstep.store import Store
 from tests.ops.test_commands import Run, command, environment, run  # noqa: F401  (fixtures)
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +56,7 @@ def test_a_worker_is_healthy_while_it_may_claim_and_forgotten_once_it_was_killed
     assert (ended.returncode, ended.stdout) == (3, "")
     assert "no worker of this machine has said that it runs" in ended.stderr
     worker = start("worker", WORKER_PROCESSES="2", WORKER_CONCURRENCY="3", RELEASE="v7")
-    wait_for("both are ready", lambda: len(listed(store, ProcessState.READY)) == 2, 30)
+    wait_for("both are ready", lambda: len(listed(store, ProcessState.READY)) == 2)
     assert (run("health").returncode, run("health", "worker").stdout) == (0, "2 ready\n")
     assert run("health", "web").returncode == 3
     arguments = ("send", "slow", "--args", json.dumps([str(tmp_path / "end")]))
@@ -70,14 +70,14 @@ def test_a_worker_is_healthy_while_it_may_claim_and_forgotten_once_it_was_killed
         }
         return items
 
-    wait_for("it runs", lambda: sorted(one["busy"] for one in shown()) == [0, 1], 30)
+    wait_for("it runs", lambda: sorted(one["busy"] for one in shown()) == [0, 1])
     (tmp_path / "end").touch()
-    wait_for("it is done", lambda: sorted(one["done"] for one in shown()) == [0, 1], 30)
+    wait_for("it is done", lambda: sorted(one["done"] for one in shown()) == [0, 1])
     assert all(word in run("processes").stdout for word in ("worker", "v7", "ready", "MiB"))
     os.killpg(worker.pid, signal.SIGKILL)
     killed = time.monotonic()
-    wait_for("they are silent", lambda: "was not heard of" in run("health").stderr, 30)
-    wait_for("they are forgotten", lambda: not store.processes.listing(), 30)
+    wait_for("they are silent", lambda: "was not heard of" in run("health").stderr)
+    wait_for("they are forgotten", lambda: not store.processes.listing())
     # The last word came up to two seconds before the kill.
     assert time.monotonic() - killed > FORGET_SECONDS - 3
     assert run("workers", "--json").stdout == '{"items": []}\n'
@@ -86,8 +86,8 @@ def test_a_worker_is_healthy_while_it_may_claim_and_forgotten_once_it_was_killed
 def test_what_does_not_work_is_not_healthy(run: Run, start: Start, store: Store) -> None:  # noqa: F811
     typo = start("worker", WORKER_QUEUES="mesages")
     scheduler = start("scheduler")
-    wait_for("the scheduler is ready", lambda: listed(store, ProcessState.READY), 30)
-    wait_for("the worker is known", lambda: listed(store, ProcessState.STARTING), 30)
+    wait_for("the scheduler is ready", lambda: listed(store, ProcessState.READY))
+    wait_for("the worker is known", lambda: listed(store, ProcessState.STARTING))
     assert run("health", "scheduler").returncode == 0
     ended = run("health", "--json")
     told = json.loads(ended.stdout)
@@ -95,7 +95,7 @@ def test_what_does_not_work_is_not_healthy(run: Run, start: Start, store: Store)
     assert told["reasons"] == [f"worker {listed(store, ProcessState.STARTING)[0].name} is starting"]
     for process in (typo, scheduler):
         process.send_signal(signal.SIGTERM)
-    assert [process.wait(30) for process in (typo, scheduler)] == [0, 0]
+    assert [process.wait(PATIENCE) for process in (typo, scheduler)] == [0, 0]
     assert store.processes.listing() == []  # both withdrew
 
 

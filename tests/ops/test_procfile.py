@@ -19,7 +19,7 @@ from lockstep.settings import Settings
 from lockstep.states import MessageState
 from lockstep.store import Store
 from tests.support.fleet import SCRIPTS, Program, free_port, ready
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 from tests.support.worker import alive
 
 PROCFILE = Path("Procfile").absolute()
@@ -38,7 +38,9 @@ class Platform:
         self.directory = directory
         self.lines = directory / "lines"
         self.programs: list[Program] = []
-        self.http = httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, trust_env=False, timeout=30)
+        self.http = httpx.Client(
+            headers={"Authorization": f"Bearer {KEY}"}, trust_env=False, timeout=PATIENCE
+        )
         self.environment = {
             "REDIS_URL": settings.redis_url or "",
             "QUEUE_NAMESPACE": settings.queue_namespace,
@@ -71,7 +73,7 @@ class Platform:
             )
             for name in NAMES
         ]
-        wait_for("web is ready", lambda: ready(f"http://127.0.0.1:{port}"), 60)
+        wait_for("web is ready", lambda: ready(f"http://127.0.0.1:{port}"))
         for program, words in zip(started[1:], ("worker.ready", "scheduler.started"), strict=True):
             program.wait_told(words)
         return started
@@ -122,7 +124,7 @@ def wait_gone(pids: list[int], since: float) -> None:
 
 
 def metrics(port: int) -> str:
-    return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=30).text
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=PATIENCE).text
 
 
 def test_honcho_runs_all_of_it(platform: Platform) -> None:
@@ -131,19 +133,19 @@ def test_honcho_runs_all_of_it(platform: Platform) -> None:
         *(str(SCRIPTS / "honcho"), "-f", str(PROCFILE), "-d", str(platform.directory), "start"),
         PORT=str(port),
     )
-    wait_for("web is ready", lambda: ready(f"http://127.0.0.1:{port}"), 60)
+    wait_for("web is ready", lambda: ready(f"http://127.0.0.1:{port}"))
     for number in range(3):
         platform.send(port, "g", number)
-    wait_for("they are done", lambda: platform.written()["g"] == [0, 1, 2], 60)
-    wait_for("a scheduler", lambda: "scheduler.started" in honcho.text, 60)
+    wait_for("they are done", lambda: platform.written()["g"] == [0, 1, 2])
+    wait_for("a scheduler", lambda: "scheduler.started" in honcho.text)
     # Nobody can reach the worker: web speaks for it.
     attempts = 'lockstep_attempts_total{actor="writes",outcome="done",queue="messages"} 3.0'
-    wait_for("its attempts are told", lambda: attempts in metrics(port), 30)
+    wait_for("its attempts are told", lambda: attempts in metrics(port))
     one_worker = r'^lockstep_workers{role="\w+",state="ready",version="[^"]+"} 1\.0$'
-    wait_for("it is counted", lambda: re.search(one_worker, metrics(port), re.MULTILINE), 30)
+    wait_for("it is counted", lambda: re.search(one_worker, metrics(port), re.MULTILINE))
 
     platform.send(port, "g", 3, seconds=1.0)
-    wait_for("it runs", lambda: running(platform) == 1, 30)
+    wait_for("it runs", lambda: running(platform) == 1)
     told = time.monotonic()
     wait_gone(tell_all_twice([honcho]), told)
 
@@ -164,7 +166,7 @@ def running(platform: Platform) -> int:
 def test_generations_overlap_and_nothing_is_lost(platform: Platform, store: Store) -> None:
     port, next_port = free_port(), free_port()
     platform.environment["WORKER_SHUTDOWN_TIMEOUT"] = "2s"
-    assert platform.run("sh", "-c", COMMANDS["release"]).process.wait(60) == 0
+    assert platform.run("sh", "-c", COMMANDS["release"]).process.wait(PATIENCE) == 0
     former = platform.generation("v1", port)
     groups = [f"g{number}" for number in range(5)]
     for number in range(15):
@@ -179,7 +181,7 @@ def test_generations_overlap_and_nothing_is_lost(platform: Platform, store: Stor
     wait_for(
         "both are known", lambda: {(r.instance, r.version) for r in store.processes.listing()} == both, 30
     )
-    wait_for("the long one runs", lambda: holder(store), 30)
+    wait_for("the long one runs", lambda: holder(store))
     told = time.monotonic()
     pids = tell_all_twice(former)
     for number in range(15, 30):
@@ -187,15 +189,15 @@ def test_generations_overlap_and_nothing_is_lost(platform: Platform, store: Stor
             platform.send(next_port, group, number, seconds=0.05)
     wait_gone(pids, told)
 
-    assert [program.process.wait(5) for program in former] == [0, 0, 0]
-    wait_for("all are done", lambda: all(len(platform.written()[g]) == 30 for g in groups), 60)
+    assert [program.process.wait(PATIENCE) for program in former] == [0, 0, 0]
+    wait_for("all are done", lambda: all(len(platform.written()[g]) == 30 for g in groups))
     assert {group: platform.written()[group] for group in groups} == {g: list(range(30)) for g in groups}
     # The long one is at its place again, or runs with the new worker: nothing behind it started.
     assert platform.written()["long"] == []
     assert store.groups.show("messages", "long").depth == 2
     told = time.monotonic()
     wait_gone(tell_all_twice(latter), told)
-    assert [program.process.wait(5) for program in latter] == [0, 0, 0]
+    assert [program.process.wait(PATIENCE) for program in latter] == [0, 0, 0]
     assert store.processes.listing() == []
     assert store.counts("messages").messages[MessageState.RUNNING] == 0
     assert store.groups.show("messages", "long").depth == 2

@@ -14,7 +14,7 @@ from lockstep.settings import Settings
 from lockstep.states import MessageState
 from lockstep.store import Store
 from tests.ops.test_commands import command, environment  # noqa: F401  (a fixture)
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 ACTORS = """
 import dramatiq
@@ -35,7 +35,7 @@ def running(arguments: list[str], given: dict[str, str], directory: Path, log: P
         try:
             yield
             worker.send_signal(signal.SIGTERM)
-            assert worker.wait(30) == 0, log.read_text()
+            assert worker.wait(PATIENCE) == 0, log.read_text()
         finally:
             worker.kill()
             worker.wait()
@@ -50,7 +50,7 @@ def test_each_takes_what_its_role_says(environment: dict[str, str], tmp_path: Pa
         changed = {**given, "WORKER_ROLE": "messages", "WORKER_CONCURRENCY": "auto"}
         stack.enter_context(running(command(["worker"]), changed, tmp_path, ours))
         stack.enter_context(running(dramatiq, {**given, "WORKER_ROLE": "email"}, tmp_path, plain))
-        email, messages = wait_for("both are ready", lambda: ready(store), 60)
+        email, messages = wait_for("both are ready", lambda: ready(store))
         assert (messages.role, email.role) == ("messages", "email")
         assert email.queues == ("email",)
         assert set(messages.queues) >= {"messages", "reports"}
@@ -61,7 +61,7 @@ def test_each_takes_what_its_role_says(environment: dict[str, str], tmp_path: Pa
             name = queue.encode()
             new = NewMessage(id=queue, actor=f"{queue}.run", payload=PAYLOAD % (name, name, name))
             store.enqueue(queue, [new])
-            wait_for(f"{queue} ran", lambda queue=queue: store.message(queue).state is MessageState.DONE, 30)
+            wait_for(f"{queue} ran", lambda queue=queue: store.message(queue).state is MessageState.DONE)
             assert [one.worker for one in store.message(queue).attempts] == [worker.name]
     shown = Settings.load(changed, env_file="").masked()["WORKER_CONCURRENCY"]
     assert shown.startswith("auto (")

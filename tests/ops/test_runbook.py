@@ -18,13 +18,13 @@ from lockstep.deploying.home import Home
 from lockstep.supervision.control import ProgramState
 from tests.ops.shop import FORMER, NEWEST, Shop
 from tests.support.console import Command, Section, sections
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 PAGE = Path("docs/operations.md")
 SECTIONS = sections(PAGE)
 
 #: How long something may take on a machine that has much else to do.
-LONG = 90.0
+LONG = PATIENCE
 #: Seconds between two looks.
 LOOK_SECONDS = 0.2
 

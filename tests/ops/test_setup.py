@@ -16,7 +16,7 @@ from lockstep.schema import SCHEMA
 from lockstep.selftest import self_test
 from lockstep.settings import Settings
 from lockstep.store import Store
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMAND = [sys.executable, "-c", "from lockstep.cli import main; main()"]
@@ -38,7 +38,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -136,9 +136,9 @@ def test_a_worker_that_learns_it_when_redis_comes_back_claims_nothing(
             stderr=output,
         )
     try:
-        wait_for("the worker runs without Redis", lambda: b"worker.ready" in log.read_bytes(), 30)
+        wait_for("the worker runs without Redis", lambda: b"worker.ready" in log.read_bytes())
         second.start(tmp_path / "redis", int(url.rpartition(":")[2].partition("/")[0]))
-        assert worker.wait(30) != 0
+        assert worker.wait(PATIENCE) != 0
     finally:
         worker.kill()
         worker.wait()

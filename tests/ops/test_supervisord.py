@@ -16,7 +16,7 @@ from lockstep.errors import InvalidSettings
 from lockstep.settings import Settings
 from lockstep.store import Store
 from tests.ops.supervised import LONG, Supervised, parsed
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 PATH = Path("supervisor/supervisord.conf")
 UNIT = Path("supervisor/lockstep.service")
@@ -105,7 +105,7 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     unit.write_text(text)
     try:
         result = subprocess.run(
-            ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False
+            ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     except FileNotFoundError:
         pytest.skip("no systemd here")
@@ -209,5 +209,5 @@ def test_a_stuck_worker_is_killed_soon_after_its_time_to_drain(
         seconds = step["drain_seconds"]
         assert all_.end() == 0, all_.text()
 
-    assert 15 < seconds < 30
+    assert 15 < seconds < 60  # not at once, and not when supervisord itself would kill it
     assert "worker.overdue" in all_.text("worker-0")

@@ -14,7 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-DEADLINE = 60.0
+from tests.support.waiting import PATIENCE
+
+DEADLINE = PATIENCE
 MESSAGE = {
     "actor": "messages.deliver",
     "kwargs": {"instance_id": "instance-123", "customer_id": "customer-456", "body": "hello"},

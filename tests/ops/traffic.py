@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from tests.support.waiting import PATIENCE
+
 #: The module of the actor; its directory must be that in which the workers run.
 ACTOR = """
 import os, time
@@ -85,14 +87,16 @@ class Traffic:
 
     def _pooled(self, name: str, each: float) -> None:
         """Keeps connections, and looks whether one was closed before it uses it."""
-        with httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=20) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=PATIENCE
+        ) as client:
             for body in self._bodies(name, each):
                 answer = client.post(PATH, content=body, headers={"Content-Type": "application/json"})
                 self._note(name, body, answer.status_code, answer.text)
 
     def _naive(self, name: str, each: float) -> None:
         """Keeps its connection until an answer says that it is closed, and does not notice anything else."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         used = 0.0
         for body in self._bodies(name, each):
             if time.monotonic() - used > HELD_UP:
@@ -109,7 +113,7 @@ class Traffic:
     def _fresh(self, name: str, each: float) -> None:
         """A connection for each request."""
         for body in self._bodies(name, each):
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
             connection.request(
                 "POST", PATH, body, {"Content-Type": "application/json", "Connection": "close"}
             )
@@ -128,7 +132,7 @@ class Traffic:
             thread.join(30)
 
     def _trickle(self, name: str, body: Any) -> None:
-        with socket.create_connection(("127.0.0.1", self._port), timeout=20) as wire:
+        with socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE) as wire:
             head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             wire.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
             for begin in range(0, len(body), len(body) // 6 + 1):
@@ -140,7 +144,9 @@ class Traffic:
     def _stream(self, name: str, each: float) -> None:
         """Reads events, and comes again where a stream ended in order."""
         last = ""
-        with httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=20) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=PATIENCE
+        ) as client:
             while not self._stopping.is_set():
                 headers = {"Last-Event-ID": last} if last else {}
                 with client.stream("GET", "/api/v1/events", headers=headers) as answer:

@@ -11,7 +11,7 @@ import pytest
 from lockstep.settings import Settings
 from lockstep.store import Store
 from tests.support.schedulers import Process, Ticks
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -30,7 +30,13 @@ def run(settings: Settings, ticks: Ticks, tmp_path: Path) -> Run:
         }
         command = [sys.executable, "-c", "from lockstep.cli import main; main()", *arguments]
         return subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+            command,
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
 
     return run

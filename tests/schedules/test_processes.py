@@ -12,7 +12,7 @@ from lockstep.states import MessageState
 from lockstep.store import Store
 from tests.support.fleet import ROOT
 from tests.support.schedulers import HOUR, MINUTE, SOON, Declare, Start, Ticks, decided
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_the_heartbeat_goes_from_a_scheduler_to_a_worker(start: Start, ticks: Ti
     start("", "-m", "dramatiq", "actors", "-p", "1", "-t", "1", "--skip-logging", **on)
 
     message_id = ticks.record("lockstep.heartbeat").message_id
-    wait_for("it ran", lambda: store.message(message_id).state is MessageState.DONE, 30)
+    wait_for("it ran", lambda: store.message(message_id).state is MessageState.DONE)
 
 
 def test_without_the_setting_there_is_no_heartbeat(start: Start, ticks: Ticks) -> None:
@@ -156,7 +156,7 @@ def test_the_example_of_the_manual(start: Start, ticks: Ticks, tmp_path: Path) -
 
     example = start("", "-c", code, ACTOR_MODULES="")
 
-    assert example.process.wait(20) == 0
+    assert example.process.wait(PATIENCE) == 0
     assert example.text == shown
     assert "periodic:daily_report:2026-11-25T06:00Z" in page
     assert tick_id("daily_report", 1795586400000) == "periodic:daily_report:2026-11-25T06:00Z"

@@ -18,6 +18,7 @@ from lockstep.settings import Settings
 from lockstep.states import MessageState
 from middleware import make_broker
 from tests.support.schedulers import Ticks
+from tests.support.waiting import PATIENCE
 
 MINUTE, HOUR = 60_000, 3_600_000
 
@@ -304,6 +305,6 @@ def test_a_defect_ends_the_thread_and_is_told(declare: Any, monkeypatch: Any) ->
     told = threading.Event()
     thread = SchedulerThread(one, told.set)
     thread.start()
-    assert told.wait(5)
+    assert told.wait(PATIENCE)
     thread.join(5)
     assert thread.broken

@@ -3,7 +3,18 @@
 import pytest
 
 from lockstep.states import Verb
-from tests.scripts.shard import EPOCH, GARBAGE, HOUR, LEASE_MS, NONCE, Shard, message, row, settlement
+from tests.scripts.shard import (
+    EPOCH,
+    GARBAGE,
+    HOUR,
+    LEASE_MS,
+    NONCE,
+    SLACK_MS,
+    Shard,
+    message,
+    row,
+    settlement,
+)
 
 
 def test_at_most_one_of_a_group_is_leased(shard: Shard) -> None:
@@ -139,7 +150,7 @@ def test_a_claim_of_nothing_leaves_nothing_behind(shard: Shard) -> None:
     claim = shard.claim(5)
     assert (claim.leases, claim.more) == ([], False)
     assert claim.next_due_ms is not None
-    assert HOUR - 5000 <= claim.next_due_ms <= HOUR
+    assert HOUR - SLACK_MS <= claim.next_due_ms <= HOUR
     assert shard.changes(before) == {}
     assert "claimer" not in shard.sessions()
 
@@ -158,7 +169,7 @@ def test_after_a_restart_nobody_claims_while_a_holder_may_still_run(shard: Shard
     claim = shard.claim()
     assert (claim.leases, claim.more) == ([], False)
     assert claim.next_due_ms is not None
-    assert LEASE_MS - 5000 <= claim.next_due_ms <= LEASE_MS
+    assert LEASE_MS - SLACK_MS <= claim.next_due_ms <= LEASE_MS
     changes = shard.changes(before)
     held_off = {name: changes["meta"][name] for name in ("hold_since", "hold_until")}
     assert changes == {"meta": before["meta"] | {"epoch": EPOCH} | held_off}

@@ -12,7 +12,7 @@ from lockstep import scripts
 from lockstep.processes import FORGET_SECONDS, ProcessRecord, ProcessState, ProcessType
 from lockstep.settings import Settings
 from lockstep.store import Store
-from tests.scripts.shard import Near, text
+from tests.scripts.shard import SLACK_MS, Near, text
 
 FORGET_MS = int(FORGET_SECONDS * 1000)
 
@@ -83,7 +83,7 @@ def test_report_notes_what_a_process_says_and_that_it_was_heard_of(shared: Share
 
 def test_report_forgets_who_said_nothing_for_long(shared: Shared) -> None:
     shared.seed("old", FORGET_MS + 1000)
-    shared.seed("young", FORGET_MS - 5000)
+    shared.seed("young", FORGET_MS - SLACK_MS)
     shared.report("p")
     assert [sorted(part) for part in shared.snapshot()] == [["p", "young"]] * 2
 
@@ -133,7 +133,7 @@ def test_a_record_comes_back_as_it_was_reported(store: Store) -> None:
         store.processes.report(one)
     listed = store.processes.listing()
     assert [replace(one, seen_ms=0) for one in listed] == [scheduler, RECORD]
-    assert all(0 <= one.seen_ms < 5000 for one in listed)
+    assert all(0 <= one.seen_ms < SLACK_MS for one in listed)
     assert store.processes.withdraw("s")
     assert not store.processes.withdraw("s")
     assert [one.name for one in store.processes.listing()] == [RECORD.name]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lockstep.states import Verb
-from tests.scripts.shard import HOUR, Shard, message, row, settlement
+from tests.scripts.shard import HOUR, SLACK_MS, Shard, message, row, settlement
 
 DEAD_LISTS = {"dead", "dead_order", "dead_actors", "kinds"}
 
@@ -192,7 +192,7 @@ def test_at_a_rate_each_is_scheduled_later_than_the_one_before(buried: Shard) ->
     assert rest == ["3"]
     assert [buried.state(id_) for id_ in "123"] == ["waiting", "scheduled", "scheduled"]
     due = {member[16:]: ms - now for member, ms in buried.snapshot()["scheduled"].items()}
-    assert due == {"2": pytest.approx(HOUR, abs=5000), "3": pytest.approx(2 * HOUR, abs=5000)}
+    assert due == {"2": pytest.approx(HOUR, abs=SLACK_MS), "3": pytest.approx(2 * HOUR, abs=SLACK_MS)}
     assert buried.snapshot()["wake"] == ["1"]
     buried.redis.zadd(buried.key("scheduled"), dict.fromkeys(buried.snapshot()["scheduled"], 1))
     buried.reap()

@@ -84,7 +84,7 @@ class Breaker:
             self._run.redis.stop()
             self._run.redis.start(self._run.directory / "redis", port)
             # Until all are back they may not have said that a message is done: the fault goes on.
-            wait_for("workers are back", lambda: all(self._returned(*each) for each in lost.items()), 30)
+            wait_for("workers are back", lambda: all(self._returned(*each) for each in lost.items()))
         self._run.bit("outage")
 
     def drop_connections(self) -> None:

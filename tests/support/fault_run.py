@@ -19,7 +19,7 @@ from tests.history.events import Event, FaultKind, Kind, read
 from tests.history.history import Bounds
 from tests.history.recorder import Recorder
 from tests.support import steps
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 from tests.support.worker import THREADS, Worker
 
 LEASE = 2.0
@@ -173,7 +173,7 @@ class FaultRun:
         counts = self.store.counts(QUEUE).messages
         return sum(number for state, number in counts.items() if state not in FINISHED)
 
-    def drain(self, timeout: float = 20.0) -> None:
+    def drain(self, timeout: float = PATIENCE) -> None:
         """Wait until nothing is left to do, then record where everything is."""
         wait_for("everything is drained", lambda: self.unfinished() == 0, timeout)
         drained = time.monotonic_ns()  # to look at every message takes its time, too
@@ -196,7 +196,7 @@ class FaultRun:
         """What the checker says about everything so far, with the usual bounds or others."""
         lease = float(self.environment["LEASE_SECONDS"])
         return check_file(
-            steps.history_of(self.directory), Bounds(**{"lease": lease, "drain": 20.0, **bounds})
+            steps.history_of(self.directory), Bounds(**{"lease": lease, "drain": PATIENCE, **bounds})
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from lockstep.parent import dies_with_me
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -58,7 +58,7 @@ class Program:
         """What it wrote so far."""
         return self.log.read_text(errors="replace")
 
-    def wait_told(self, words: str, timeout: float = 60.0) -> None:
+    def wait_told(self, words: str, timeout: float = PATIENCE) -> None:
         """Return when it wrote ``words``; fails when it ends before."""
 
         def told() -> bool:
@@ -85,7 +85,7 @@ class Program:
         for pid in self.members():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 class Fleet:
@@ -112,7 +112,7 @@ class Fleet:
         """Start a web process on a free port, and wait until it is ready."""
         self.port = free_port()
         program = self.start("web", PORT=str(self.port), **environment)
-        wait_for(f"web is ready:\n{program.text}", lambda: ready(self.url), 60)
+        wait_for(f"web is ready:\n{program.text}", lambda: ready(self.url))
         return program
 
     @property

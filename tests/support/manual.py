@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from lockstep.settings import Settings
+from tests.support.waiting import PATIENCE
 
 
 def run_example(code: str, settings: Settings) -> tuple[str, str]:
@@ -21,7 +22,7 @@ def run_example(code: str, settings: Settings) -> tuple[str, str]:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     return result.stdout, result.stderr

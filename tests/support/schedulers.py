@@ -10,7 +10,7 @@ from lockstep.keys import global_key
 from lockstep.schedules import ScheduleRecord
 from lockstep.store import Store
 from tests.support.fleet import Program
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 #: Seconds within which a scheduler that was told to stop must have ended; on a calm machine it takes less than one.
 SOON = 3.0
@@ -49,7 +49,7 @@ class Process(Program):
         """The exit code, and the seconds that it took."""
         asked = time.monotonic()
         self.process.send_signal(signum)
-        return self.process.wait(20), time.monotonic() - asked
+        return self.process.wait(PATIENCE), time.monotonic() - asked
 
 
 class Ticks:

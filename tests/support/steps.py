@@ -70,11 +70,13 @@ def step(
     holds: float = 0.0,
     broken: bool = False,
     heeds: bool = False,
+    until: str = "",
 ) -> None:
     """Work for ``seconds`` and write; fail in the first ``failures`` attempts, or end the interpreter.
 
     Before that, charge the limit ``domain`` for the key ``charges``, and hold it for ``holds`` seconds.
-    One that is ``broken`` fails until the run is repaired; one that ``heeds`` ends when it is asked to.
+    One that is ``broken`` fails until the run is repaired; one that ``heeds`` ends when it is asked to. With
+    ``until`` it then works until the run has a file of that name.
     """
     if charges:
         limits.charge("domain", charges, rate=DOMAIN_RATE)
@@ -95,6 +97,8 @@ def step(
         recorder.record(Kind.START, **facts)
         try:
             _compute(seconds) if computes else _work(seconds, message if heeds else None)
+            while until and not (directory / until).exists():
+                _work(_SLICE)
             if crash:
                 recorder.record(Kind.END, outcome=Ending.CRASHED, **facts)
                 _crash()

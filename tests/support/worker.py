@@ -11,7 +11,7 @@ from pathlib import Path
 from lockstep.parent import dies_with_me
 from tests.history.events import Kind, read
 from tests.support import steps
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 THREADS = 4
@@ -51,7 +51,7 @@ class Worker:
 
     def wait_ready(self) -> None:
         """Return when the child takes messages."""
-        self.child = wait_for(f"a worker is ready:\n{self.text()}", self._booted, 20)
+        self.child = wait_for(f"a worker is ready:\n{self.text()}", self._booted)
 
     def _booted(self) -> int:
         assert self.process.poll() is None, self.text()
@@ -64,7 +64,7 @@ class Worker:
             with suppress(ProcessLookupError):
                 os.kill(pid, signum)
 
-    def wait_gone(self, timeout: float = 15.0) -> int:
+    def wait_gone(self, timeout: float = PATIENCE) -> int:
         """Return the exit code of the master when it and its child are gone."""
         wait_for("the child is gone", lambda: not alive(self.child), timeout)
         return self.process.wait(timeout)
@@ -77,7 +77,7 @@ class Worker:
         """End whatever is left of it."""
         with suppress(ProcessLookupError):
             os.killpg(self.master, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 def alive(pid: int) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from lockstep.embedded import EmbeddedRedis
 from lockstep.settings import Settings
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 from tests.web.client import Client, assert_problem
 from tests.web.wire import Wire
 from web import events, feed, protocol
@@ -67,7 +67,7 @@ class Served:
         self.feed: Feed = client.app.state.context.feed
         listener = listen("127.0.0.1", 0)
         self.http = httpx.Client(
-            base_url=f"http://localhost:{listener.getsockname()[1]}", trust_env=False, timeout=30
+            base_url=f"http://localhost:{listener.getsockname()[1]}", trust_env=False, timeout=PATIENCE
         )
         self.server = make_server(client.app)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
@@ -142,7 +142,7 @@ def test_a_client_comes_again(served: Served) -> None:
         assert (later > known, same) == (True, data)
         with served.stream(last_event_id=str(known + 10**9)) as ahead:  # of another clock
             assert ahead.event()[1] == data
-    wait_for("nobody is left", lambda: served.feed.reading is None, 30)
+    wait_for("nobody is left", lambda: served.feed.reading is None)
     tried = served.feed.count
     with served.stream() as stream:
         assert stream.event()[0] > known
@@ -159,7 +159,7 @@ def test_places_are_bounded_and_given_back(served: Served, monkeypatch: pytest.M
         refused = served.http.get(PATH)
         assert_problem(refused)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    wait_for("their places are free", lambda: served.http.head(PATH) and not served.feed.full, 30)
+    wait_for("their places are free", lambda: served.http.head(PATH) and not served.feed.full)
     with served.stream() as stream:
         stream.event()
 
@@ -184,8 +184,8 @@ def test_a_client_that_takes_nothing_is_cut_off(served: Served, monkeypatch: pyt
     monkeypatch.setattr(served.feed, "_read", read)
     with Wire(served.http.base_url.port or 0) as wire:
         wire.send(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        wait_for("it is heard", lambda: served.feed.reading is not None, 30)
-        wait_for("it is cut off", lambda: served.feed.reading is None, 30)
+        wait_for("it is heard", lambda: served.feed.reading is not None)
+        wait_for("it is cut off", lambda: served.feed.reading is None)
 
 
 def test_a_process_that_drains_sends_clients_on(served: Served) -> None:

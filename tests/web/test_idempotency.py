@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from lockstep.settings import Settings
+from tests.support.waiting import PATIENCE
 from tests.web.client import Client, pointers
 from web.context import Context
 
@@ -133,7 +134,7 @@ def test_at_the_same_moment_one_is_written(
     plain = {"actor": "mail.send", "kwargs": {"to": "a"}}
 
     def send(number: int) -> httpx.Response:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         return clients[number % 2].post(ONE, plain, idempotency_key="k")
 
     with ThreadPoolExecutor(8) as pool:

@@ -79,14 +79,14 @@ def test_values_come_back_as_they_went_in(client: Client) -> None:
 
 
 def test_a_delayed_message_is_scheduled(client: Client) -> None:
-    by_delay = client.post("/api/v1/messages", {**MAIL, "group": "g", "delay_ms": 60_000})
-    eta = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    by_delay = client.post("/api/v1/messages", {**MAIL, "group": "g", "delay_ms": 3_600_000})
+    eta = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     by_eta = client.post("/api/v1/messages", {**MAIL, "group": "g", "eta": eta})
     for response in (by_delay, by_eta):
         assert (response.json()["state"], response.json()["sequence"]) == ("scheduled", None)
         shown = client.get(response.headers["location"]).json()
         left = datetime.fromisoformat(shown["due_at"]) - datetime.now(UTC)
-        assert timedelta(seconds=50) < left <= timedelta(seconds=61)
+        assert timedelta(minutes=50) < left <= timedelta(minutes=61)
     assert counts(client)["scheduled"] == 2
 
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from lockstep.settings import Settings
+from tests.support.waiting import PATIENCE
 from tests.web.wire import HEAD, Wire
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,7 @@ PROGRAM = """
 import sys
 from lockstep.settings import Settings
 from web.server import run
+from tests.support.waiting import PATIENCE
 sys.exit(run(Settings.load()))
 """
 MAIL = b'{"actor": "messages.deliver", "kwargs": {"instance_id": "i", "customer_id": "c", "body": "b"}}'
@@ -62,7 +64,7 @@ def port_of(process: "subprocess.Popen[str]") -> int:
         event = json.loads(line)
         if event["event"] == "web.started":
             return int(event["port"])
-    raise AssertionError(f"it ended with {process.wait(5)}")
+    raise AssertionError(f"it ended with {process.wait(PATIENCE)}")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_a_signal_lets_it_finish_what_is_in_work(start: Start, signals: list[int
         wait_until_closed(port)
         wire.send(MAIL)
         assert wire.answer()[0] == 202
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     assert process.stderr
     assert json.loads(process.stderr.read().splitlines()[-1])["event"] == "web.stopped"
 
@@ -89,7 +91,7 @@ def wait_until_closed(port: int) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as probe:
                 probe.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 probe.recv(1)
         except OSError:
@@ -109,13 +111,13 @@ def test_it_serves_before_redis_is_there(start: Start) -> None:
 def test_a_port_in_use_ends_it(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = start(PORT=str(taken.getsockname()[1]))
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert json.loads(errors.splitlines()[-1])["event"] == "web.failed"
 
 
 def test_it_refuses_to_serve_everybody_without_keys(start: Start) -> None:
     process = start(HOST="0.0.0.0")
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert "set API_KEYS" in errors

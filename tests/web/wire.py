@@ -3,6 +3,8 @@
 import re
 import socket
 
+from tests.support.waiting import PATIENCE
+
 HEAD = b"POST /api/v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
@@ -10,7 +12,7 @@ class Wire:
     """One connection; reads whole answers."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
     def __enter__(self) -> "Wire":
         return self
