@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+from dramatiq.common import iter_queue
 from redis.connection import ConnectionPool
 
 from lockstep import scripts
@@ -106,15 +107,15 @@ class Calls:
 
     def idle_sessions(self) -> list[str]:
         """The sessions of the connections that are not in use: Redis keeps their last answers for a while."""
-        links = [self._links.get() for _ in range(self._links.qsize())]
+        links = list(iter_queue(self._links))  # never a get that waits: another thread may take one meanwhile
         for link in links:
             self._links.put(link)
         return [link.session for link in links]
 
     def close(self) -> None:
         """Close all connections that are not in use."""
-        while not self._links.empty():
-            self._links.get().disconnect()
+        for link in iter_queue(self._links):
+            link.disconnect()
 
     @contextmanager
     def _link(self) -> Iterator[Link]:
