@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from redis.backoff import NoBackoff
-from redis.connection import Connection, ConnectionPool
+from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -58,15 +58,22 @@ def make_pool(settings: Settings, *, socket_timeout: float) -> ConnectionPool:
         raise RedisUnavailable(
             "no Redis is configured: set REDIS_URL, or start `lockstep up` for an embedded one"
         )
-    options: dict[str, Any] = {}
-    if address.startswith("rediss://"):
-        options["ssl_cert_reqs"] = "required" if settings.redis_tls_verify else "none"
-        # Older versions of the library refuse to check the name of a certificate that is not checked.
-        options["ssl_check_hostname"] = settings.redis_tls_verify and "ssl_cert_reqs=none" not in address
-        if settings.redis_ca_file:
-            options["ssl_ca_certs"] = settings.redis_ca_file
-    return ConnectionPool.from_url(
-        address,
+    options: dict[str, Any] = {"connection_class": Connection}
+    if address.tls:
+        options = {
+            "connection_class": SSLConnection,
+            "ssl_cert_reqs": "required" if address.verified else "none",
+            # Older versions of the library refuse to check the name of a certificate that is not checked.
+            "ssl_check_hostname": bool(address.verified),
+            "ssl_ca_certs": address.ca_file,
+        }
+    # No URL reaches the library: its options would take precedence over these.
+    return ConnectionPool(
+        host=address.host,
+        port=address.port,
+        db=address.db,
+        username=address.username,
+        password=address.password,
         protocol=2,
         socket_timeout=socket_timeout,
         socket_connect_timeout=socket_timeout,

@@ -1,7 +1,6 @@
 """Turns text from settings and options into values; a ValueError says what was expected and what came."""
 
 import base64
-import binascii
 import ipaddress
 import random
 import re
@@ -11,16 +10,17 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from lockstep.api_keys import ApiKey, api_keys  # noqa: F401  (read from here as well)
+from lockstep.redis_address import RedisAddress
 from lockstep.strictjson import parse_json
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
+#: Characters of a name for people.
+_LONGEST_LABEL: Final = 200
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
-
-#: The scopes that an API key may carry.
-SCOPES: Final = ("enqueue", "read", "operate", "admin")
 
 
 def duration(text: str) -> float:
@@ -89,6 +89,15 @@ def name(text: str) -> str:
     return text
 
 
+def label(text: str) -> str:
+    """A name for people, which also goes into configuration files: printable, without quotes."""
+    if not text.isprintable() or text != text.strip() or any(quote in text for quote in "\"'`"):
+        raise ValueError("expected printable characters, no quotes, no blanks around them")
+    if not 0 < len(text) <= _LONGEST_LABEL:
+        raise ValueError(f"expected 1 to {_LONGEST_LABEL} characters")
+    return text
+
+
 def names(text: str) -> tuple[str, ...]:
     """Comma-separated plain names."""
     return tuple(name(part.strip()) for part in text.split(",") if part.strip())
@@ -96,10 +105,8 @@ def names(text: str) -> tuple[str, ...]:
 
 def redis_url(text: str) -> str:
     """The address of a Redis server."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-        raise ValueError("expected redis://host:port/db or rediss://host:port/db")
-    return text
+    RedisAddress.parse(text)
+    return text.strip()
 
 
 def http_url(text: str) -> str:
@@ -121,7 +128,7 @@ def signing_secret(text: str) -> str:
     """A Standard Webhooks secret: ``whsec_`` and base64, or base64 alone."""
     try:
         key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if not key:
         raise ValueError("expected whsec_ followed by base64")
@@ -136,37 +143,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-@dataclass(frozen=True)
-class ApiKey:
-    """Who may call the API: a name for the logs, a secret, and scopes."""
-
-    name: str
-    scopes: frozenset[str]
-    secret: str
-
-    def __repr__(self) -> str:
-        return f"ApiKey({self.name!r}, {sorted(self.scopes)})"
-
-
-def api_keys(text: str) -> dict[str, ApiKey]:
-    """API keys by name, from ``name:scope+scope:secret,…``."""
-    keys: dict[str, ApiKey] = {}
-    for number, part in enumerate((p.strip() for p in text.split(",") if p.strip()), start=1):
-        pieces = part.split(":", 2)
-        if pieces[2:] == [] or not all(pieces):
-            raise ValueError(f"expected name:scope+scope:secret, key {number} is not of that form")
-        key_name, scopes, secret = pieces
-        unknown = set(scopes.split("+")) - set(SCOPES)
-        if unknown:
-            raise ValueError(
-                f"key {key_name!r}: unknown scope {sorted(unknown)[0]!r}; known: {', '.join(SCOPES)}"
-            )
-        if key_name in keys:
-            raise ValueError(f"the key {key_name!r} is named twice")
-        keys[key_name] = ApiKey(key_name, frozenset(scopes.split("+")), secret)
-    return keys
 
 
 @dataclass(frozen=True)

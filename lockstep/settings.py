@@ -1,22 +1,23 @@
 """Every setting of a deployment: one frozen object, read and checked once when a process starts.
 
-A setting comes from the environment, else from the file that ``NAME_FILE`` points to (for secrets),
-else from ``.env`` in the working directory, else from its default here. All mistakes are
-reported at once, each with the name of its setting.
+A setting comes from the environment, else from ``.env`` in the working directory, else from its default here;
+``lockstep.sources`` has the order in full. All mistakes are reported at once, each with the name of its setting.
 """
 
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Final
 
-from dotenv import dotenv_values
-
-from lockstep import machine, parsing, rates
+from lockstep import hosts, machine, parsing, rates
+from lockstep.api_keys import ApiKey, sendable
+from lockstep.api_keys import api_keys as parse_api_keys
 from lockstep.errors import InvalidSettings
+from lockstep.redis_address import RedisAddress
 from lockstep.roles import Role
+from lockstep.sources import Sources
 
 Parse = Callable[[str], Any]
 
@@ -35,8 +36,8 @@ class Settings:
     redis_url: str | None = _setting(
         None, parsing.redis_url, "redis:// or rediss:// address of the server; unset: embedded", secret=True
     )
-    redis_host: str | None = _setting(None, str, "host of the server, when REDIS_URL is unset")
-    redis_port: int = _setting(6379, parsing.port, "port of the server, with REDIS_HOST")
+    redis_host: str | None = _setting(None, hosts.host, "host of the server, when REDIS_URL is unset")
+    redis_port: int = _setting(6379, parsing.integer(1, 65535), "port of the server, with REDIS_HOST")
     redis_tls_verify: bool = _setting(True, parsing.boolean, "check the server's certificate (rediss://)")
     redis_ca_file: str | None = _setting(None, parsing.existing_file, "file of trusted certificates")
     redis_timeout: float = _setting(
@@ -55,18 +56,18 @@ class Settings:
 
     port: int = _setting(7777, parsing.port, "port of the web process")
     host: str | None = _setting(
-        None, str, "address of the web process; 127.0.0.1 without API_KEYS, else 0.0.0.0"
+        None, hosts.host, "address of the web process; 127.0.0.1 without API_KEYS, else 0.0.0.0"
     )
     web_drain_seconds: float = _setting(
         2.0,
         parsing.seconds(0, 300),
         "seconds for which a web process that was told to stop serves on, not ready",
     )
-    api_keys: dict[str, parsing.ApiKey] = _setting(
-        {}, parsing.api_keys, "name:scope+scope:secret, comma-separated; none: loopback only", secret=True
+    api_keys: dict[str, ApiKey] = _setting(
+        {}, parse_api_keys, "name:scope+scope:secret, comma-separated; none: loopback only", secret=True
     )
     metrics_token: str | None = _setting(
-        None, str, "bearer token that /metrics asks for; none: open", secret=True
+        None, sendable, "bearer token that /metrics asks for; none: open", secret=True
     )
     idempotency_ttl: float = _setting(
         86400.0,
@@ -113,7 +114,7 @@ class Settings:
         False, parsing.boolean, "also serve Dramatiq's own metrics, from each machine that has workers"
     )
     instance_id: str = _setting(
-        "", str, "name of this process in logs and records; else DYNO or the host name"
+        "", parsing.label, "name of this process in logs and records; else DYNO or the host name"
     )
 
     web_processes: int = _setting(
@@ -206,21 +207,25 @@ class Settings:
         Raises:
           InvalidSettings: with every wrong setting and what is wrong with it.
         """
-        given = dict(os.environ if environment is None else environment)
-        merged = {**{k: v for k, v in dotenv_values(env_file).items() if v is not None}, **given}
+        sources = Sources.read(os.environ if environment is None else environment, env_file)
         problems: dict[str, str] = {}
         values: dict[str, Any] = {}
         for setting in fields(cls):
             name = setting.name.upper()
             try:
-                text = _text_of(name, merged)
-                if text is not None and text != "":
-                    values[setting.name] = setting.metadata["parse"](text)
+                text = sources.text(name)
+                if text is not None:
+                    values[setting.name] = _checked(setting.metadata["parse"], text)
             except (ValueError, OSError) as error:
                 problems[name] = str(error)
-        if "worker_shutdown_timeout" not in values and "DYNO" in merged:
+        problems |= _merge_redis(values)
+        if "worker_shutdown_timeout" not in values and sources.plain("DYNO"):
             values["worker_shutdown_timeout"] = 20.0
-        values.setdefault("instance_id", merged.get("DYNO") or socket.gethostname())
+        if "instance_id" not in values and "INSTANCE_ID" not in problems:
+            try:
+                values["instance_id"] = parsing.label(sources.plain("DYNO") or socket.gethostname())
+            except ValueError as error:
+                problems["INSTANCE_ID"] = f"not set, and DYNO or the host name cannot stand in: {error}"
         if problems:
             raise InvalidSettings(problems)
         if isinstance(values.get("worker_concurrency"), machine.Automatic):
@@ -228,12 +233,17 @@ class Settings:
             values["worker_concurrency"] = machine.Machine.read().threads(processes)
         return cls(**values)
 
-    @property
-    def redis_address(self) -> str | None:
-        """The server's URL, from REDIS_URL or REDIS_HOST; None: none is configured."""
+    @cached_property
+    def redis_address(self) -> RedisAddress | None:
+        """The server, from REDIS_URL or REDIS_HOST, and how its certificate is checked; None: none is configured."""
         if self.redis_url:
-            return self.redis_url
-        return f"redis://{self.redis_host}:{self.redis_port}/0" if self.redis_host else None
+            address = RedisAddress.parse(self.redis_url)
+        elif self.redis_host:
+            address = RedisAddress(host=self.redis_host, port=self.redis_port)
+        else:
+            return None
+        verified = self.redis_tls_verify if address.verified is None else address.verified
+        return replace(address, verified=verified, ca_file=address.ca_file or self.redis_ca_file)
 
     @property
     def bind_host(self) -> str:
@@ -268,12 +278,40 @@ def _shown(value: Any) -> str:
     return f"auto ({value})" if isinstance(value, machine.Automatic) else str(value)
 
 
-def _text_of(name: str, merged: Mapping[str, str]) -> str | None:
-    if name in merged:
-        return merged[name]
-    path = merged.get(f"{name}_FILE")
-    # A setting whose own name ends in _FILE is a path itself, not a reference to a secret.
-    return Path(path).read_text(encoding="utf-8").strip() if path else None
+def _checked(parse: Parse, text: str) -> Any:
+    """Parse the text of a setting, and refuse what came through a wrong encoding or a wrong quoting.
+
+    Raises:
+      ValueError: it is invalid.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # its own text has the bytes
+        raise ValueError("is not UTF-8") from None
+    value = parse(text)
+    if not text.strip():
+        raise ValueError("is blank")
+    if text.startswith("\ufeff"):
+        raise ValueError("begins with a byte order mark")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        raise ValueError("is in quotes, which are part of the value here: leave them out")
+    return value
+
+
+def _merge_redis(values: dict[str, Any]) -> dict[str, str]:
+    """Set what REDIS_URL says of certificates in the settings for it; return what contradicts it."""
+    url = values.get("redis_url")
+    address = RedisAddress.parse(url) if url else None
+    if address is None:
+        return {}
+    problems = {}
+    for name, option, value in (
+        ("redis_tls_verify", "ssl_cert_reqs", address.verified),
+        ("redis_ca_file", "ssl_ca_certs", address.ca_file),
+    ):
+        if value is not None and values.setdefault(name, value) != value:
+            problems[name.upper()] = f"contradicts the option {option} of REDIS_URL: leave one of them out"
+    return problems
 
 
 #: Name, default as text, and meaning of each setting, for the documentation.

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 from starlette.requests import Request
 
+from lockstep.api_keys import ApiKey
 from lockstep.errors import Forbidden, InvalidSettings, Unauthorized
-from lockstep.parsing import ApiKey, is_loopback
+from lockstep.parsing import is_loopback
 from lockstep.settings import Settings
 from web.problems import Problem
 

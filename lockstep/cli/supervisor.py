@@ -17,8 +17,8 @@ def supervisor() -> None:
     settings = settings_with_redis()
     check_actor_modules(settings)
     place = Place.of(settings)
-    place.make()
     environment = place.environment(settings, os.environ)
+    place.make()
     if Control(place).alive():
         raise AlreadyRunning(f"a supervisord runs already: it answers at {place.socket}")
     forget_former(place, settings.worker_masters)

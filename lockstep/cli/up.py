@@ -17,7 +17,6 @@ from typing import Annotated, Final
 
 import httpx
 import typer
-from dotenv import dotenv_values
 
 from lockstep.cli.common import NOT_READY, complain, out
 from lockstep.cli.demo import Demo
@@ -27,6 +26,7 @@ from lockstep.errors import LockstepError
 from lockstep.modules import ImportFailed, check_actor_modules, check_imports
 from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from lockstep.settings import Settings
+from lockstep.sources import Sources
 from lockstep.store import Store
 from lockstep.supervision.control import Control
 from lockstep.supervision.place import Place
@@ -96,7 +96,8 @@ def _run(environment: dict[str, str], stop: _Stop, *, demo: bool) -> int:
             embedded = running.enter_context(EmbeddedRedis())
             environment["REDIS_URL"] = embedded.start(settings.data_dir)
             # Only a power cut takes from it what it answered, and every worker with it: nothing runs that it forgot.
-            environment.setdefault("REDIS_SYNCED_WRITES", "true")
+            if not Sources.read(environment, ".env").sets("REDIS_SYNCED_WRITES"):
+                environment["REDIS_SYNCED_WRITES"] = "true"
             redis = f"{environment['REDIS_URL']}, its data in {settings.data_dir}/"
             settings = Settings.load(environment)
             with closing(Store.connect(settings)) as store:
@@ -141,9 +142,11 @@ def _environment(port: int | None, workers: int | None, threads: int | None) -> 
     What `.env` says is left there: a process that starts anew reads it again.
     """
     options = {"PORT": port, "WORKER_PROCESSES": workers, "WORKER_CONCURRENCY": threads}
-    told = {name for name, value in dotenv_values(".env").items() if value is not None}
-    environment = {name: value for name, value in _DEFAULTS.items() if name not in told} | os.environ
-    return environment | {name: str(value) for name, value in options.items() if value is not None}
+    sources = Sources.read(os.environ, ".env")
+    defaults = {name: value for name, value in _DEFAULTS.items() if not sources.sets(name)}
+    return {**os.environ, **defaults} | {
+        name: str(value) for name, value in options.items() if value is not None
+    }
 
 
 def _check(settings: Settings) -> None:
@@ -158,7 +161,9 @@ def _check(settings: Settings) -> None:
     for name in ("web_processes", "worker_masters", "scheduler_processes"):
         if not getattr(settings, name):
             raise _NotReady(f"{name.upper()}: everything runs here, so at least one")
-    if Control(place := Place.of(settings)).alive():
+    place = Place.of(settings)
+    place.environment(settings, {})  # what supervisord cannot use is refused before Redis starts
+    if Control(place).alive():
         raise _NotReady(f"everything runs already: a supervisord answers at {place.socket}")
     try:
         listen(settings.bind_host, settings.port).close()

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Annotated, Final
 
 import typer
-from dotenv import dotenv_values
 from rich.text import Text
 
 from lockstep.cli.common import out, print_json, settings_with_redis
@@ -48,8 +47,9 @@ def _load() -> tuple[Settings, Mapping[str, str]]:
         settings = settings_with_redis()
     except RedisUnavailable:  # none is named, and none runs here: the check of Redis says so
         settings = Settings.load()
-    dotenv = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return settings, {**dotenv, **os.environ}
+    # A process that starts reads `.env` itself. Put into its environment, it would hide files that are named there.
+    modules = {"ACTOR_MODULES": ",".join(settings.actor_modules)} if settings.actor_modules else {}
+    return settings, {**os.environ, **modules}
 
 
 def _print(one: Checked) -> None:

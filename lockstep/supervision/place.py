@@ -71,8 +71,12 @@ class Place:
         What else `.env` says is left to the programs, which read it at each start: only so does a reload see changes.
 
         Raises:
-          InvalidSettings: supervisord cannot hold a socket for HOST and PORT, or have one in DATA_DIR.
+          InvalidSettings: supervisord cannot hold a socket for HOST and PORT, or use the path of DATA_DIR.
         """
+        if "%" in str(self.directory) or not str(self.directory).isprintable():
+            # supervisord expands some of its options twice, and others once: no spelling suits both.
+            problem = f"{str(self.directory)!r} has a % or a control character, which supervisord cannot use"
+            raise InvalidSettings({"DATA_DIR": f"{problem}: choose another directory"})
         if len(os.fsencode(self.socket)) > _SOCKET_BYTES:
             problem = f"{self.socket} is too long for a socket: at most {_SOCKET_BYTES} bytes"
             raise InvalidSettings({"DATA_DIR": problem})

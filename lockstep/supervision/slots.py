@@ -49,7 +49,7 @@ def write_slot(place: Place, number: int) -> str:
     # Killed here: a file that is half written would be read, so it gets its name when it is whole.
     draft = place.extras / f"{name}.draft"
     draft.write_text(
-        f"; Made by `lockstep scale` from {place.config}.\n[program:{name}]\n{lines}", encoding="utf-8"
+        f"; Made by `lockstep scale` from {str(place.config)!r}.\n[program:{name}]\n{lines}", encoding="utf-8"
     )
     draft.replace(place.extras / f"{name}.conf")
     return name

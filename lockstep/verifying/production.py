@@ -4,7 +4,6 @@ import ipaddress
 import stat
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from lockstep.verifying.findings import Deployment, Finding, failed, fine, warning
 
@@ -62,18 +61,21 @@ def notices(deployment: Deployment) -> Finding:
 
 def redis_access(deployment: Deployment) -> Finding:
     """A Redis on another machine asks for a password, and is spoken to in secret."""
-    parts = urlsplit(deployment.settings.redis_address or "")
-    host = parts.hostname or ""
-    if is_local(host):
+    address = deployment.settings.redis_address
+    host = address.host if address else ""
+    if address is None or is_local(host):
         return fine(f"{host} is this machine")
-    lacks = [] if parts.scheme == "rediss" else ["TLS (rediss://)"]
-    lacks += [] if parts.password else ["a password"]
+    lacks = [] if address.tls else ["TLS (rediss://)"]
+    lacks += [] if address.password else ["a password"]
     if lacks:
         return failed(
             f"REDIS_URL: {host} without {' and '.join(lacks)}", "REDIS_URL=rediss://:password@host:port"
         )
-    if not deployment.settings.redis_tls_verify:
-        return failed("REDIS_TLS_VERIFY: false, so anybody may answer", "REDIS_CA_FILE=… of its certificate")
+    if not address.verified:
+        return failed(
+            "REDIS_TLS_VERIFY or ssl_cert_reqs in REDIS_URL: the certificate is not checked, so anybody may answer",
+            "REDIS_CA_FILE=… of its certificate",
+        )
     return fine(f"{host} over TLS, with a password")
 
 

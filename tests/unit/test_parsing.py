@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstep import parsing
-from lockstep.parsing import ApiKey, Backoff
+from lockstep.parsing import Backoff
 
 
 @pytest.mark.parametrize(
@@ -118,30 +118,6 @@ def test_loopback(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org", ""])
 def test_not_loopback(host: str) -> None:
     assert not parsing.is_loopback(host)
-
-
-def test_api_keys() -> None:
-    keys = parsing.api_keys("ci:enqueue+read:a:b, ops:admin:c,")
-
-    assert keys == {
-        "ci": ApiKey("ci", frozenset({"enqueue", "read"}), "a:b"),
-        "ops": ApiKey("ops", frozenset({"admin"}), "c"),
-    }
-    assert "a:b" not in repr(keys)
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("ci", "key 1 is not of that form"),
-        ("ci:read:a,ops:admin:", "key 2 is not of that form"),
-        ("ci:write:a", "unknown scope 'write'"),
-        ("ci:read:a,ci:read:b", "'ci' is named twice"),
-    ],
-)
-def test_wrong_api_keys(text: str, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        parsing.api_keys(text)
 
 
 @pytest.mark.parametrize("text", ["fixed:10s", "list:0s,60s,120s", "exponential:2s"])

@@ -2,7 +2,12 @@
 
 import configparser
 import io
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -117,9 +122,75 @@ def test_a_directory_with_blanks_is_included(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [({"PORT": "0"}, "PORT"), ({"HOST": "::1"}, "HOST"), ({"DATA_DIR": "/deep" * 20}, "DATA_DIR")],
+    [
+        ({"PORT": "0"}, "PORT"),
+        ({"HOST": "::1"}, "HOST"),
+        ({"DATA_DIR": "/deep" * 20}, "DATA_DIR"),
+        ({"DATA_DIR": "/tmp/100%"}, "DATA_DIR"),
+        ({"DATA_DIR": "/tmp/%(ENV_HOME)s"}, "DATA_DIR"),
+        ({"DATA_DIR": "/tmp/%%"}, "DATA_DIR"),
+        ({"DATA_DIR": "/tmp/a\nb"}, "DATA_DIR"),
+        ({"DATA_DIR": "/tmp/a\x1b[2J"}, "DATA_DIR"),
+    ],
 )
 def test_what_supervisord_cannot_hold_is_refused(given: dict[str, str], name: str) -> None:
     settings = Settings.load(given, env_file="")
     with pytest.raises(InvalidSettings, match=name):
         Place.of(settings).environment(settings, {})
+
+
+#: Reads the configuration as supervisord does, and writes down what it understood.
+READER = """
+import json, sys
+from supervisor.options import ServerOptions
+options = ServerOptions()
+options.realize(["-n", "-c", sys.argv[1]])
+groups = options.configroot.supervisord.process_group_configs
+server = options.configroot.supervisord.server_configs[0]
+programs = {p.name: [p.environment["INSTANCE_ID"], p.stdout_logfile] for g in groups for p in g.process_configs}
+print(json.dumps({"programs": programs, "socket": server["file"], "pid": options.configroot.supervisord.pidfile}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("directory", "instance"),
+    [
+        ("a b;c #d", "a b; #c"),
+        ('it\'s "d"', "100%"),
+        ("$HOME ~ [x] *", "%(ENV_PATH)s"),
+        ("back\\slash=x:y,z", "%% %s a=b,c:d\\"),
+        ("grün", "grün"),
+    ],
+)
+def test_supervisord_reads_every_value_as_it_is(directory: str, instance: str) -> None:
+    with TemporaryDirectory(dir="/tmp") as short:  # the path of a socket must be short
+        data = Path(short) / directory
+        settings = Settings.load({"DATA_DIR": str(data), "INSTANCE_ID": instance}, env_file="")
+        place = Place.of(settings)
+        place.make()
+        # What users have in their environment is no concern of supervisord's configuration.
+        foreign = {"A": "%", "B": "%(ENV_NONE)s", "C": '"\n', "D": "\udcff", "E-F": ";", "PS1": "%n %d"}
+        slots.write_slot(place, 7)
+
+        read = subprocess.run(
+            [sys.executable, "-c", READER, str(place.config)],
+            env=place.environment(settings, {**os.environ, **foreign}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert read.returncode == 0, read.stderr
+        understood = json.loads(read.stdout)
+        files = place.directory
+        assert understood["socket"] == str(place.socket)
+        assert understood["pid"] == str(files / "supervisord.pid")
+        programs = understood["programs"]
+        assert programs.pop("listener")[0] == f"{instance}-listener"
+        assert programs == {
+            name: [f"{instance}-{name}", str(files / f"{name}.log")]
+            for name in (
+                *(f"{kind}-{n}" for kind in ("web", "worker", "scheduler") for n in (0, 1)),
+                "worker-7",
+            )
+        }
