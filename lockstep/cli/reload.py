@@ -15,11 +15,12 @@ from lockstep.processes import ProcessType
 from lockstep.release import version
 from lockstep.settings import Settings
 from lockstep.store import Store
-from lockstep.supervision.control import Control
+from lockstep.supervision.control import LIVE, Control, Program
 from lockstep.supervision.place import Place
 from lockstep.supervision.readiness import Readiness
 from lockstep.supervision.rolling import ORDER, Outcome, Rolling, Step, in_order
 from lockstep.supervision.slots import changing, stopped
+from lockstep.supervision.substitutes import Substitutes
 
 
 class Asked:
@@ -62,13 +63,25 @@ def reload(
         readiness = Readiness(control, store, settings.ready_timeout)
         if outdated:
             programs = [one for one in programs if not readiness.is_of(one, version())]
-        rolling = Rolling(control, readiness, settings, asked=asked)
+        _warn_of_lone_web(programs, control)
+        substitutes = Substitutes(control, readiness, place)
+        rolling = Rolling(control, readiness, substitutes, settings, asked=asked)
         outcome = rolling.run(programs, _say)
     if json:
         print_json(_view(outcome))
     else:
         out.print(_table(outcome.steps))
     _end(outcome, settings)
+
+
+def _warn_of_lone_web(programs: Iterable[Program], control: Control) -> None:
+    """The socket belongs to the processes of its group: when the only one ends, the socket is closed."""
+    serving = [one.name for one in control.programs() if one.type == ProcessType.WEB and one.state in LIVE]
+    if len(serving) == 1 and any(one.name in serving for one in programs):
+        complain(
+            f"{serving[0]} is the only web process: connections are refused while it restarts; "
+            "set WEB_PROCESSES=2 and start supervisord again to avoid this"
+        )
 
 
 def _end(outcome: Outcome, settings: Settings) -> None:

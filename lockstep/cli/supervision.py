@@ -11,6 +11,7 @@ from typing import Final
 from lockstep.cli.common import complain
 from lockstep.parent import dies_with_me
 from lockstep.settings import Settings
+from lockstep.supervision.control import SUBSTITUTE
 from lockstep.supervision.following import Follower
 from lockstep.supervision.place import Place
 from lockstep.supervision.slots import forget_former
@@ -62,7 +63,7 @@ class Supervisord:
         for line in self._new_lines():
             if ended := _ENDED.search(line):
                 complain(f"{ended[1]} ended: {ended[2]}")
-            elif gave_up := _GAVE_UP.search(line):
+            elif (gave_up := _GAVE_UP.search(line)) and not gave_up[1].endswith(f"-{SUBSTITUTE}"):
                 raise SupervisordFailed(
                     f"supervisord gave up on {gave_up[1]}, which ends each time it is started: "
                     f"its own lines are above, those of supervisord in {self._log}"

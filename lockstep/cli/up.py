@@ -40,7 +40,8 @@ _DEFAULTS: Final = {
     "WORKER_CONCURRENCY": "8",
     "SEARCH_INDEX": "true",
     "LOADTEST_ACTOR": "true",
-    "WEB_PROCESSES": "1",
+    # All web processes share a socket that only they hold: with one alone, a reload would refuse connections.
+    "WEB_PROCESSES": "2",
     "WORKER_MASTERS": "1",
     "SCHEDULER_PROCESSES": "1",
 }

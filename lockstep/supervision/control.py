@@ -18,6 +18,9 @@ from lockstep.supervision.place import Place
 #: Seconds that supervisord may take to answer: it never works on anything for long.
 _ANSWER_SECONDS: Final = 10.0
 
+#: What follows the type in the name of a process that only works while a reload restarts the only one of its type.
+SUBSTITUTE: Final = "substitute"
+
 _T = TypeVar("_T")
 
 
@@ -60,6 +63,11 @@ class Program:
     def type(self) -> str:
         """web, worker, scheduler or listener: groups of one that ``lockstep scale`` added end in a number."""
         return self.group.partition("-")[0]
+
+    @property
+    def substitute(self) -> bool:
+        """Whether a reload started it in place of the only process of its type."""
+        return self.name == f"{self.type}-{SUBSTITUTE}"
 
     @property
     def number(self) -> int:

@@ -46,6 +46,14 @@ class Readiness:
         records = self.records_of(program)
         return not _not_ready(records) and {record.version for record in records} == {version}
 
+    def is_ready(self, program: Program) -> bool:
+        """Whether a program runs and each of its processes has reported that it is ready.
+
+        Raises:
+          RedisUnavailable: nobody can say.
+        """
+        return program.state in LIVE and not _not_ready(self.records_of(program))
+
     def wait(self, started: Program) -> str:
         """Wait for a program that was just started; empty when it is ready, else what is wrong with it."""
         deadline = time.monotonic() + self._seconds

@@ -2,7 +2,7 @@
 
 A process is asked to stop, which drains it; when it has ended it is started, and then it must become ready, and work
 if there is work, before the next one is touched. At the first that does not, the reload stops: that one is stopped,
-the others serve on.
+the others serve on. The only ready worker or scheduler is not stopped before a substitute is ready.
 """
 
 import re
@@ -18,6 +18,7 @@ from lockstep.errors import RedisUnavailable, SupervisorRefused
 from lockstep.settings import Settings
 from lockstep.supervision.control import DOWN, Control, Program, ProgramState
 from lockstep.supervision.readiness import LOOK_SECONDS, Readiness, size, tail
+from lockstep.supervision.substitutes import Substitutes
 
 #: In this order: who works before who takes work; the listener tells of what goes wrong until the end.
 ORDER: Final = ("worker", "scheduler", "web", "listener")
@@ -62,11 +63,18 @@ class Rolling:
     """One reload."""
 
     def __init__(
-        self, control: Control, readiness: Readiness, settings: Settings, *, asked: Callable[[], bool]
+        self,
+        control: Control,
+        readiness: Readiness,
+        substitutes: Substitutes,
+        settings: Settings,
+        *,
+        asked: Callable[[], bool],
     ) -> None:
         """``asked`` answers whether somebody wants it to end: it does after the process that it is at."""
         self._control = control
         self._readiness = readiness
+        self._substitutes = substitutes
         self._settings = settings
         self._asked = asked
 
@@ -94,16 +102,27 @@ class Rolling:
         program = self._control.program(program.address)  # it may have ended since it was listed
         try:
             before = self._readiness.records_of(program)
+            step.problem, step.log_tail = self._substitutes.start_for(program)
         except RedisUnavailable as error:
             step.problem = f"it was left as it is, since Redis does not answer: {error}"
             return
         step.version_before = _join(record.version for record in before)
         step.instance = _join(record.instance for record in before)
+        if not step.problem:
+            self._restart(program, step)
+        elif problem := self._substitutes.retire(program.type, self._is_down):
+            step.problem += f"; {problem}"
+
+    def _restart(self, program: Program, step: Step) -> None:
         # The reload dies from here on: the process is stopped, until another reload starts it.
         if program.state not in DOWN:
             step.problem = self._stop(program, step)
         if not step.problem:
             self._start(program, step)
+        if not step.problem:
+            step.problem = self._substitutes.retire(program.type, self._is_down)
+        elif substitute := self._substitutes.of(program.type):
+            step.problem += f"; {substitute.name} works until a reload succeeds"
 
     def _stop(self, program: Program, step: Step) -> str:
         since, begun = size(program), time.monotonic()
@@ -160,9 +179,12 @@ class Rolling:
 
 
 def in_order(programs: Iterable[Program], kinds: Iterable[str], leave: set[str]) -> list[Program]:
-    """Those of some types that a reload takes, in its order; ``leave`` are the names that it leaves alone."""
+    """Those of some types that a reload takes, in its order; ``leave`` are the names that it leaves alone.
+
+    Substitutes are not among them: they end with the reload of what they stand in for.
+    """
     wanted = set(kinds)
-    taken = [one for one in programs if one.type in wanted and one.name not in leave]
+    taken = [one for one in programs if one.type in wanted and one.name not in leave and not one.substitute]
     return sorted(taken, key=lambda program: (ORDER.index(program.type), program.number))
 
 

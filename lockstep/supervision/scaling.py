@@ -37,7 +37,8 @@ class Scaling:
 
     def to(self, count: int) -> Scaled:
         """Start what is missing below ``count``, and stop what is beyond it. If it dies half way, do it again."""
-        workers = {one.number: one for one in self._control.programs() if one.type == "worker"}
+        programs = self._control.programs()
+        workers = {one.number: one for one in programs if one.type == "worker" and not one.substitute}
         done = Scaled()
         for number in range(count):
             if number not in workers or workers[number].state in DOWN:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from lockstep.errors import AlreadyRunning
+from lockstep.supervision.control import SUBSTITUTE
 from lockstep.supervision.place import Place
 
 _FILE: Final = re.compile(r"worker-(\d+)\.conf")
@@ -38,18 +39,23 @@ def changing(place: Place) -> Iterator[None]:
 
 def write_slot(place: Place, number: int) -> str:
     """Write the program file of an additional worker, made from the one that is configured; answers its group."""
-    name = f"worker-{number}"
+    return write_program(place, "worker", str(number))
+
+
+def write_program(place: Place, kind: str, suffix: str) -> str:
+    """Write the file of one more program, a copy of the configured ``kind``, and return its group: its name."""
+    name = f"{kind}-{suffix}"
     config = configparser.RawConfigParser()
     config.read(place.config, encoding="utf-8")
-    section = dict(config["program:worker"])
+    section = dict(config[f"program:{kind}"])
     for option, value in section.items():
-        section[option] = value.replace("%(program_name)s", "worker").replace("%(process_num)d", str(number))
+        section[option] = value.replace("%(program_name)s", kind).replace("%(process_num)d", suffix)
     section["numprocs"] = "1"
     lines = "".join(f"{option}={value}\n" for option, value in section.items())
     # Killed here: a file that is half written would be read, so it gets its name when it is whole.
     draft = place.extras / f"{name}.draft"
     draft.write_text(
-        f"; Made by `lockstep scale` from {str(place.config)!r}.\n[program:{name}]\n{lines}", encoding="utf-8"
+        f"; Made by `lockstep` from {str(place.config)!r}.\n[program:{name}]\n{lines}", encoding="utf-8"
     )
     draft.replace(place.extras / f"{name}.conf")
     return name
@@ -57,7 +63,12 @@ def write_slot(place: Place, number: int) -> str:
 
 def remove_slot(place: Place, number: int) -> None:
     """Forget the program file of an additional worker."""
-    (place.extras / f"worker-{number}.conf").unlink(missing_ok=True)
+    remove_program(place, f"worker-{number}")
+
+
+def remove_program(place: Place, name: str) -> None:
+    """Delete the file of a program that ``write_program`` made."""
+    (place.extras / f"{name}.conf").unlink(missing_ok=True)
 
 
 def extra_slots(place: Place) -> set[int]:
@@ -86,6 +97,8 @@ def forget_former(place: Place, masters: int) -> None:
     The others are made anew, from what the release says now.
     """
     _list(place).unlink(missing_ok=True)
+    for file in place.extras.glob(f"*-{SUBSTITUTE}.conf"):  # of a reload that was killed
+        file.unlink(missing_ok=True)
     for number in extra_slots(place):
         if number < masters:
             remove_slot(place, number)
