@@ -56,6 +56,7 @@ class LockstepBroker(Broker):
         self._stopping = threading.Event()
         self._held_back: set[str] = set()  # what must be known first
         self._consumers: list[LockstepConsumer] = []
+        self._ended = self._released = 0  # of consumers that are gone
         super().__init__(middleware=[] if middleware is None else middleware)
         self.queues: set[str] = set()
         # What the engine itself understands, whatever the middleware.
@@ -211,12 +212,12 @@ class LockstepBroker(Broker):
     @property
     def ended(self) -> int:
         """Attempts that ended in this process."""
-        return sum(consumer.ended for consumer in self._consumers)
+        return self._ended + sum(consumer.ended for consumer in self._consumers)
 
     @property
     def released(self) -> int:
         """Messages that this process gave back because it stops, interrupted or not started."""
-        return sum(consumer.released for consumer in self._consumers)
+        return self._released + sum(consumer.released for consumer in self._consumers)
 
     def start_claiming(self) -> None:
         """Claim, until ``stop_claiming``."""
@@ -255,9 +256,25 @@ class LockstepBroker(Broker):
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Consumer:
         """A consumer of one queue; ``prefetch`` is twice the worker's threads, as Dramatiq counts."""
+        self._drop_closed()
         consumer = LockstepConsumer(self, queue_name, threads=max(1, prefetch // 2), idle_ms=timeout)
         self._consumers.append(consumer)
         return consumer
+
+    def forget(self, worker: Any) -> None:
+        """Drop what a worker that has stopped added to this broker, and connections that nobody uses now."""
+        self._drop_closed()
+        # Dramatiq's own middleware of a worker would start consumers for queues that are declared later.
+        self.middleware = [one for one in self.middleware if getattr(one, "worker", None) is not worker]
+        self._hooks = {}
+        self._held_back.clear()  # what the next worker must know first, it finds out itself
+        self.store.close()
+
+    def _drop_closed(self) -> None:
+        for consumer in [one for one in self._consumers if one.closed]:
+            self._consumers.remove(consumer)
+            self._ended += consumer.ended
+            self._released += consumer.released
 
     def decide_by_default(self, message: ClaimedMessage) -> None:
         """Nobody said how a message ended: it is retried, never acknowledged."""

@@ -148,6 +148,11 @@ class LockstepConsumer(Consumer):
         return self._answered and not self._away_since and not self._closed
 
     @property
+    def closed(self) -> bool:
+        """Whether this consumer has ended."""
+        return self._closed
+
+    @property
     def crowded(self) -> bool:
         """Whether this consumer claims nothing until a thread is free."""
         return self._crowded

@@ -85,6 +85,10 @@ class Renewer:
             self._extend(shard, messages)
         return sum(map(len, due.values()))
 
+    def close(self) -> None:
+        """Close the connection, once no thread renews any more."""
+        self._link.disconnect()
+
     def _connect(self) -> None:
         """Stand ready: a new connection takes several round trips, and a lease may not have the time."""
         if not self._link.connected:

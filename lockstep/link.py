@@ -5,8 +5,10 @@ it, so that a call whose answer was lost is sent again and changes nothing twice
 """
 
 import secrets
+import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.backoff import NoBackoff
@@ -100,6 +102,7 @@ class Link:
         self._pool = pool
         self._timeout = timeout
         self._connection: Connection | None = None
+        self._aborted = False
         self._calls = 0
 
     @property
@@ -171,6 +174,16 @@ class Link:
             connection.disconnect()
             self._pool.release(connection)
 
+    def abort(self) -> None:
+        """End a call that waits in another thread, and every later one: each fails as if Redis was away."""
+        self._aborted = True
+        connection = self._connection
+        channel = None if connection is None else connection._sock
+        if channel is not None:
+            with suppress(OSError):  # it is closed already
+                # Not the method of a TLS socket, which would change it under the thread that reads.
+                socket.socket.shutdown(channel, socket.SHUT_RDWR)
+
     def _command_once(self, *parts: Any) -> Any:
         connection = self._connected()
         connection.send_command(*parts)
@@ -215,6 +228,10 @@ class Link:
                 raise
             self.epoch = info.split(b"\nrun_id:", 1)[1][:8].decode()
             self._connection = connection
+        if (
+            self._aborted
+        ):  # looked at after the connection is known: either this line sees it, or ``abort`` does
+            raise RedisConnectionError("closed")
         return self._connection
 
     def _translated(self, error: Exception, script: str = "command") -> Exception:

@@ -103,6 +103,8 @@ class Reporter:
         self._service.wake()
         self._left.wait(seconds)
         self._service.stop()
+        if self._service.is_alive():
+            self._service.join(seconds)
 
     # -- what the service calls ---------------------------------------------------------------------------------
 

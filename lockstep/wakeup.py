@@ -14,6 +14,9 @@ from lockstep.link import Link
 #: Seconds that one blocking read lasts; after it the consumer looks by itself.
 BLOCK_SECONDS = 5
 
+#: Seconds that closing waits for the thread: it ends at once, unless it is just connecting to a Redis that is away.
+_CLOSE_SECONDS = 1.0
+
 
 class WakeUp(threading.Thread):
     """A thread that waits for a token while its consumer is idle."""
@@ -32,13 +35,15 @@ class WakeUp(threading.Thread):
         self._idle.set()
 
     def close(self) -> None:
-        """Stop; a blocking read that has begun ends by itself."""
+        """Stop, and end a blocking read that has begun. A wake-up notification that it takes along is replaced."""
         self._closed = True
         self._idle.set()
+        self._link.abort()
+        self.join(_CLOSE_SECONDS)
 
     def run(self) -> None:
         """The loop."""
-        while True:
+        while not self._closed:
             self._idle.wait()
             if self._closed:
                 break

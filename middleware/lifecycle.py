@@ -11,6 +11,7 @@ from dramatiq.middleware import Middleware, Shutdown
 
 from lockstep import logs
 from lockstep.holding import Interrupter, Renewer
+from lockstep.joining import join_all, join_together
 from lockstep.machine import Automatic
 from lockstep.processes import ProcessState, ProcessType
 from lockstep.reaper import Reaper
@@ -24,6 +25,9 @@ log = logs.get_logger("lockstep.worker")
 #: Seconds between two looks whether the master lives.
 _WATCH_SECONDS: Final = 0.5
 
+#: Seconds that an actor has to end when it is interrupted because the time of ``Worker.stop`` has passed.
+_LATE_SECONDS: Final = 1.0
+
 
 class Lifecycle(Middleware):
     """Starts and stops what a worker process needs."""
@@ -32,6 +36,8 @@ class Lifecycle(Middleware):
         self._settings = settings
         self._services: list[Service] = []
         self._reporter: Reporter | None = None
+        self._renewer: Renewer | None = None
+        self._late: threading.Thread | None = None
         self._master = os.getpid()  #: of a worker that no master started, itself
         self._stopped = False
         self._asked = False
@@ -52,12 +58,13 @@ class Lifecycle(Middleware):
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Before anything is claimed: be known as a claimer, and renew from the first lease on."""
+        self._stopped = False  # an earlier worker of this process may have
         broker.start_claiming()
         worker.work_queue = broker.work_queue
         choice = self._choose(worker)
         self._reporter = self._make_reporter(broker, worker, choice)
         self._reporter.start()
-        renewer = Renewer(broker.store, broker.held, margin=broker.lease_margin)
+        self._renewer = renewer = Renewer(broker.store, broker.held, margin=broker.lease_margin)
         reaper = Reaper(
             broker.store,
             lambda: choice.among(broker.get_declared_queues()),
@@ -117,18 +124,26 @@ class Lifecycle(Middleware):
         """Claim nothing more; interrupt what is still running when the time is up."""
         self._drain(broker)
         log.info("worker.draining", running=len(broker.held.all()))
-        threading.Thread(target=self._interrupt_late, args=(broker,), name="shutdown", daemon=True).start()
+        join_together(worker.workers, on_late=lambda: self._end_late(broker, worker))
+        join_together(list(worker.consumers.values()))
+        self._late = threading.Thread(
+            target=self._interrupt_late, args=(broker,), name="shutdown", daemon=True
+        )
+        self._late.start()
 
     def after_worker_shutdown(self, broker: Any, worker: Any) -> None:
-        """Everything is settled or put back."""
+        """Everything is settled or put back. Nothing of this worker stays: another may start in this process."""
+        self._stopped = True
         for service in self._services:
             service.stop()
-        for service in self._services:
-            service.join(self._settings.redis_timeout)
+        late = [] if self._late is None else [self._late]
+        join_all([*self._services, *late], self._settings.redis_timeout)
         broker.leave()  # the reaper made us known as a claimer, and has ended
         if self._reporter is not None:
             self._reporter.leave(self._settings.redis_timeout)
-        self._stopped = True
+        if self._renewer is not None:
+            self._renewer.close()
+        broker.forget(worker)
         log.info("worker.stopped", released=broker.released, text="Worker stopped gracefully")
 
     def _on_signal(self, broker: Any, former: Any, signum: int, frame: Any) -> None:
@@ -164,8 +179,18 @@ class Lifecycle(Middleware):
         deadline = time.monotonic() + self._settings.worker_shutdown_timeout
         while not self._stopped and time.monotonic() < deadline:
             time.sleep(0.05)
-        for message in [] if self._stopped else broker.held.all():
-            message.interrupt(Shutdown)
+        if not self._stopped:
+            self._interrupt_running(broker)
+
+    def _end_late(self, broker: Any, worker: Any) -> None:
+        """The caller of ``stop`` gave less time than the settings: nobody renews the leases after it."""
+        self._interrupt_running(broker)
+        join_all(worker.workers, _LATE_SECONDS)
+
+    def _interrupt_running(self, broker: Any) -> None:
+        for message in broker.held.all():
+            if not message.stopped:
+                message.interrupt(Shutdown)
 
     def _watch_master(self, master: int) -> None:
         # A killed master leaves its children running: without it nobody would restart or stop them.
