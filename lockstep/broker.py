@@ -161,8 +161,10 @@ class LockstepBroker(Broker):
         follow_up = self._check_follow_up()
         addressed = [(one.message.queue_name, one.new) for one in prepared]
         accepted = self.store.sending.enqueue(addressed, follow_up=follow_up)
-        for one in prepared:
+        for one, answer in zip(prepared, accepted, strict=True):
             message, new = one.message, one.new
+            if answer.duplicate and answer.id != new.id:
+                self.store.results.note_repeat(new.id, answer.id)
             log.debug("message.enqueued", queue=message.queue_name, group=new.group, message_id=new.id)
             self.emit_after("enqueue", message, one.hook_delay)
         return accepted

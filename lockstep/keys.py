@@ -31,6 +31,7 @@ dead_actors    hash    actor -> number of its dead letters
 kinds          hash    kind of dead letters -> what they have in common (``lua/includes/dead.lua``)
 kind:KIND      zset    id of each dead letter of a kind -> ms when it died
 result:ID      string  what an actor returned; expires
+removed        zset    reason:id of the newest messages that were purged or discarded -> ms when; expires
 wake           list    at most a few tokens that wake idle consumers
 cancelled      zset    id of a message that was taken back -> ms when it was
 cancelling     set     tokens of leases whose messages are to be cancelled
@@ -99,10 +100,6 @@ class ShardKeys:
     def wake(self) -> str:
         """The list that idle consumers block on."""
         return self.prefix + "wake"
-
-    def result(self, message_id: str) -> str:
-        """What the actor of a message returned."""
-        return f"{self.prefix}result:{message_id}"
 
 
 def shard_of(group: str | None, message_id: str, shards: int) -> int:

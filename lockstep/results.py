@@ -1,19 +1,37 @@
 """Results of actors, stored by the same settle that completes the message.
 
-So a holder that lost its lease leaves no result behind.
+So a holder that lost its lease leaves no result behind. A caller that waits polls: the actor's side does nothing for
+it, and a message that ended in any other way is told from its state.
 """
 
-from typing import Any
+import time
+from collections.abc import Iterator
+from typing import Any, Final
 
 from dramatiq import Broker
-from dramatiq.results import ResultBackend, Results
-from dramatiq.results.backend import Missing, MResult
-from dramatiq.results.result import wrap_exception, wrap_result
+from dramatiq.common import q_name
+from dramatiq.results import ResultBackend, ResultFailure, ResultMissing, Results, ResultTimeout
+from dramatiq.results.backend import DEFAULT_TIMEOUT
+from dramatiq.results.result import unwrap_result, wrap_exception, wrap_result
 
 from lockstep.checks import MAX_DELAY_MS
 from lockstep.claimed import ClaimedMessage
 from lockstep.envelope import OrjsonEncoder
+from lockstep.keys import ShardKeys
+from lockstep.resultstore import Ending, ResultStore
+from lockstep.states import MessageState
 from lockstep.store import Store
+
+#: Seconds between two polls: a tenth of the time waited so far, within these limits.
+_SHORTEST_POLL: Final = 0.01
+_LONGEST_POLL: Final = 0.25
+
+#: How a message ended that neither returned nor raised, and what its waiter is told.
+_ENDINGS: Final = {
+    "cancelled": "the message was cancelled",
+    "purged": "the message was purged before it ran",
+    "discarded": "the message was a dead letter and was discarded",
+}
 
 
 class StoreResults(ResultBackend):
@@ -21,7 +39,7 @@ class StoreResults(ResultBackend):
 
     def __init__(self, store: Store) -> None:
         super().__init__(encoder=OrjsonEncoder())
-        self._records = store
+        self._records = store.results
 
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
         """Hand the result to the settle of ``message``; ``ttl`` in milliseconds.
@@ -46,14 +64,88 @@ class StoreResults(ResultBackend):
                 if stores:
                     middleware.backend.store_exception(message, error, ttl)
 
-    def build_message_key(self, message: Any) -> Any:
-        """What ``_get`` needs to find the result."""
-        options = message.options
-        return message.queue_name, options.get("group") or options.get("unique_key"), message.message_id
+    def get_result(self, message: Any, *, block: bool = False, timeout: int | None = None) -> Any:
+        """Return the result of a message; with ``block``, wait for it up to ``timeout`` milliseconds (10 seconds).
 
-    def _get(self, message_key: Any) -> MResult:
-        value = self._records.result(*message_key)
-        return Missing if value is None else self.encoder.decode(value)
+        Raises:
+          ResultFailure: the message ended in any other way than done; raised at once, also while waiting.
+          ResultMissing: there is no result, and without ``block`` that may be because it is not there yet. With
+            ``block``: the message ended, and its result was never stored or has expired.
+          ResultTimeout: the message has not ended, or nothing is known of it, because it was not enqueued yet or
+            its record has expired.
+        """
+        search = _Search(self._records, message)
+        started = time.monotonic()
+        until = started + (DEFAULT_TIMEOUT if timeout is None else timeout) / 1000
+        while True:
+            ending = search.look()
+            if ending is not None and ending.result is not None:
+                return unwrap_result(self.encoder.decode(ending.result))
+            if ending is None and search.found:
+                raise ResultMissing(message)  # the record is gone: it ended since the last look
+            if ending is not None:
+                _raise_if_ended(message, ending)
+            now = time.monotonic()
+            if not block:
+                raise ResultMissing(message)
+            if now >= until:
+                raise ResultTimeout(message)
+            pause = min(max((now - started) / 10, _SHORTEST_POLL), _LONGEST_POLL)
+            time.sleep(min(pause, until - now))
+
+
+class _Search:
+    """Looks for one message, and remembers which shard knows it."""
+
+    def __init__(self, records: ResultStore, message: Any) -> None:
+        self._records = records
+        self._queue = q_name(message.queue_name)
+        options = message.options
+        self._group = options.get("group") or options.get("unique_key")
+        # As it is enqueued: an id in the options replaces that of the message.
+        self._id = str(options.get("message_id") or message.message_id)
+        self._key = options.get("idempotency_key")
+        self._shard: ShardKeys | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether a shard has known the message."""
+        return self._shard is not None
+
+    def look(self) -> Ending | None:
+        """Return what is known of the message by now; None if no shard knows it."""
+        if self._shard is not None:
+            return self._records.read(self._shard, self._id)
+        for message_id in self._names():
+            for shard in self._records.candidates(self._queue, self._group, message_id):
+                ending = self._records.read(shard, message_id)
+                if ending is not None:
+                    self._shard, self._id = shard, message_id
+                    return ending
+        return None
+
+    def _names(self) -> Iterator[str]:
+        """Yield the ids that the message may be known by: a repeat has the result of the first message."""
+        yield self._id
+        first = self._records.first_of(self._id)
+        if first is None and self._key is not None:  # another process may have sent it
+            first = self._records.first_by_key(self._key)
+        if first is not None and first != self._id:
+            yield first
+
+
+def _raise_if_ended(message: Any, ending: Ending) -> None:
+    """Raise what a waiter is told of a message that ended and left no result."""
+    if ending.state == MessageState.DONE:
+        raise ResultMissing(message)
+    if ending.state == MessageState.DEAD:
+        if ending.error != ending.reason:
+            text = f"the message is a dead letter ({ending.reason}): {ending.error}: {ending.message}"
+            raise ResultFailure(text, ending.error, ending.message)
+        raise ResultFailure(f"the message is a dead letter: {ending.reason}", ending.reason, ending.reason)
+    told = _ENDINGS.get(ending.reason or ending.state)
+    if told is not None:
+        raise ResultFailure(told, ending.reason or ending.state, told)
 
 
 def _whole_ms(ttl: float) -> int:

@@ -21,6 +21,7 @@ from lockstep.listing import Listing
 from lockstep.processes import Processes
 from lockstep.purging import Purges
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
+from lockstep.resultstore import ResultStore
 from lockstep.retention import Retention
 from lockstep.scaling import Scaling
 from lockstep.schedules import Schedules
@@ -60,6 +61,7 @@ class Store(Calls):
         self.fsck = Fsck(self)
         self.listing = Listing(self)
         self.retention = Retention(self)
+        self.results = ResultStore(self)
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
@@ -176,12 +178,6 @@ class Store(Calls):
         return replies.queue_counts(
             queue_name, [self.run("counts", shard, []) for shard in self.shards(queue_name)]
         )
-
-    def result(self, queue_name: str, group: str | None, message_id: str) -> bytes | None:
-        """What the actor of a message returned, encoded; None: nothing, or not yet, or not any more."""
-        shard = self.shard_of(queue_name, group, message_id)
-        value = self.command("GET", shard.result(message_id))
-        return None if value is None else bytes(value)
 
     def ping(self) -> None:
         """Return when Redis answers."""

@@ -21,6 +21,7 @@
 -- @include selection
 -- @include finished
 -- @include discard
+-- @include removed
 
 local answer = replay(ARGV[1], ARGV[2])
 if answer then
@@ -41,4 +42,7 @@ end
 
 write_though_full()
 discard(ids, rows)
+if #ids > 0 then
+    note_removed(ids, 'discarded')
+end
 return remember(ARGV[1], ARGV[2], {place, died_by, ids})

@@ -16,6 +16,7 @@
 -- @include lanes
 -- @include place
 -- @include finished
+-- @include removed
 
 local UNTIL, GROUP = tonumber(ARGV[1]) or NOW, ARGV[3]
 local budget = tonumber(ARGV[2])
@@ -134,6 +135,7 @@ write_though_full()
 look[ARGV[4]](tonumber(ARGV[5]), tonumber(ARGV[6]))
 if #gone > 0 then
     forget(gone)
+    note_removed(gone, 'purged')
     for actor, number in pairs(actors) do
         redis.call('HINCRBY', key('stats'), 'cancelled|' .. actor, number)
     end
