@@ -259,9 +259,9 @@ class Shard:
     # -- the whole state ----------------------------------------------------------------------------------------
 
     def snapshot(self) -> State:
-        """Everything the shard holds, rows unpacked, but for what sessions remember."""
+        """Everything the shard holds, rows unpacked, but for what sessions remember and which ids were removed."""
         names = sorted(text(key)[len(self.prefix) :] for key in self.redis.scan_iter(self.prefix + "*"))
-        return {name: self._value(name) for name in names if not name.startswith("session:")}
+        return {name: self._value(name) for name in names if not name.startswith(("session:", "removed"))}
 
     def sessions(self) -> list[str]:
         """The sessions that are remembered."""
