@@ -286,6 +286,16 @@ def test_settings_before_going_live(
     assert look(name, production=True, **right).status is OK
 
 
+@pytest.mark.parametrize("option", ["none", "CERT_NONE"])
+def test_a_certificate_that_the_url_leaves_unchecked_is_no_production(
+    look: Callable[..., Finding], server: Any, option: str
+) -> None:
+    url = f"rediss://:secret@10.0.0.7?ssl_cert_reqs={option}"
+
+    assert look("redis access", production=True, redis_url=url).status is FAILED
+    assert look("redis access", production=True, redis_url=url.partition("?")[0]).status is OK
+
+
 def test_load_tests_are_a_decision(look: Callable[..., Finding]) -> None:
     assert look("load test", production=True).status is OK
     assert look("load test", production=True, loadtest_actor="true").status is WARNING
