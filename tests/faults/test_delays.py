@@ -42,7 +42,7 @@ def test_what_fell_due_while_nobody_worked_runs_in_due_order(make_run: Callable[
     due: dict[str, list[str]] = defaultdict(list)
     for place in range(9, -1, -1):  # the last sent falls due first
         for group in ("a", "b", "c"):
-            due[group].insert(0, run.send_later(group, 100 + 50 * place))
+            due[group].insert(0, run.send_later(group, 100 + 400 * place))
     wait_for("all are due", lambda: all_are_due(run))
     run.start(2)
     run.drain()

@@ -30,7 +30,7 @@ def test_the_first_priority_goes_first_and_the_last_does_not_starve(run: FaultRu
 def test_a_delayed_message_that_holds_its_place_is_waited_for(run: FaultRun) -> None:
     run.start(2)
     first = run.send("g")
-    held = run.send_with("g", {"hold_place": True}, delay_ms=700)
+    held = run.send_with("g", {"hold_place": True}, delay_ms=2000)
     behind = [run.send("g") for _ in range(5)]
     other = run.send("other")
     run.drain()

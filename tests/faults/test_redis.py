@@ -28,7 +28,7 @@ def test_redis_killed_and_restarted_on_the_same_data(run):
         run.redis.start(run.directory / "redis", port)
         run.bit("killed")
         wait_for("workers are back", lambda: all("redis.back" in worker.text() for worker in workers))
-    run.drain(25)
+    run.drain()
     verdict = run.verdict()
     assert verdict.outcome is Outcome.VALID, verdict
     assert all(worker.process.poll() is None for worker in workers)
@@ -45,7 +45,7 @@ def test_frozen_redis_is_no_takeover(run):
         thawed = time.monotonic_ns()
         os.kill(run.redis.pid, signal.SIGCONT)
     # Nothing could be claimed: what started in the meantime was claimed before.
-    started = [event for event in run.events(Kind.START) if frozen + 1_000_000_000 < event.at < thawed]
+    started = [event for event in run.events(Kind.START) if frozen + 3_000_000_000 < event.at < thawed]
     assert not started
     assert all("redis.lost" in worker.text() for worker in workers)
     run.bit("frozen")

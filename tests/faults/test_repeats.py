@@ -53,7 +53,7 @@ def test_until_finished_is_through_retries_and_a_killed_worker(make_run: Any, sh
     run = make_run(QUEUE_SHARDS=shards)
     (worker,) = run.start()
     once: dict[str, Any] = {"unique": "until_finished", "unique_by": "{group}"}
-    first = _send(run, **once, step={"failures": 1, "seconds": 1.0})
+    first = _send(run, **once, step={"failures": 1, "seconds": 3.0})
     run.wait_started(first)
     assert _send(run, **once) == first
     run.kill(worker, *worker.pids)
@@ -72,11 +72,12 @@ def test_until_finished_is_through_retries_and_a_killed_worker(make_run: Any, sh
 def test_until_started_lets_one_more_wait(run: FaultRun) -> None:
     run.start()
     once: dict[str, Any] = {"unique": "until_started", "unique_by": "{group}"}
-    first = _send(run, **once, step={"seconds": 1.0})
+    first = _send(run, **once, step={"until": "over"})
     run.wait_started(first)
     second = _send(run, **once)
     assert second != first
     assert [_send(run, **once) for _ in range(5)] == [second] * 5
+    (run.directory / "over").touch()
     wait_for("both are done", lambda: run.unfinished() == 0)
     assert _starts(run) == [first, second]
     assert _left(run, "unique") == []
