@@ -1,5 +1,6 @@
 """Messages as bytes: Dramatiq's own fields as JSON, written by orjson."""
 
+import marshal
 import math
 from typing import Any, Final
 
@@ -12,16 +13,34 @@ _FIELDS: Final = frozenset(
 )
 
 
+#: orjson hands over what is not exactly of one of its types, instead of writing something similar.
+STRICT: Final = (
+    orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+)
+
+#: The last version of marshal that keeps no table of references: it is the quickest.
+_MARSHAL_VERSION: Final = 2
+
+#: Types that come back exactly as they went in. Which numbers and texts do, orjson decides.
+SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+
+#: Levels of lists and objects that orjson writes.
+_DEPTH: Final = 254
+
+
 class OrjsonEncoder(Encoder):
-    """JSON by orjson; what would not come back as it went in is refused, not changed."""
+    """JSON by orjson; what would not come back as it went in is refused, not changed.
+
+    The one exception is Dramatiq's own: a tuple, also a named one, comes back as a list.
+    """
 
     def encode(self, data: MessageData) -> bytes:
-        """Raises TypeError or ValueError for what JSON cannot say, NaN, and integers beyond 64 bits."""
-        encoded = orjson.dumps(data, default=_plain, option=orjson.OPT_NON_STR_KEYS)
-        # orjson writes null for NaN and the infinities: without a null there is none to look for.
-        if b"null" in encoded and _has_no_number(data):
-            raise ValueError("NaN and infinities are no JSON")
-        return encoded
+        """Return ``data`` as JSON.
+
+        Raises:
+          TypeError, ValueError: a value of it would come back as another, or cannot be written.
+        """
+        return _write(exact(data))
 
     def decode(self, data: bytes) -> MessageData:
         """Raises ValueError when ``data`` is no JSON."""
@@ -29,13 +48,42 @@ class OrjsonEncoder(Encoder):
         return decoded
 
 
-def _plain(value: object) -> object:
-    """Subclasses that orjson leaves to us, as the standard library has them."""
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, float):
-        return float(value)
-    raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
+def exact(value: Any) -> Any:
+    """Return ``value`` when all of it is of plain types; with lists where it has named tuples.
+
+    orjson writes enumerations and UUIDs as text and cannot be told otherwise. marshal refuses every value that is
+    not exactly of a built-in type, and walks the whole tree in C.
+
+    Raises:
+      TypeError: there is a value of another type.
+      ValueError: it is nested too deeply.
+    """
+    try:
+        marshal.dumps(value, _MARSHAL_VERSION)
+    except ValueError:
+        return _without_named_tuples(value, 0)
+    return value
+
+
+def _without_named_tuples(value: Any, depth: int) -> Any:
+    of = type(value)
+    if of in SCALARS:
+        return value
+    if depth > _DEPTH:
+        raise ValueError("it is nested too deeply")
+    if of is dict:
+        return {name: _without_named_tuples(child, depth + 1) for name, child in value.items()}
+    if of is list or of is tuple or (issubclass(of, tuple) and hasattr(of, "_fields")):
+        return [_without_named_tuples(child, depth + 1) for child in value]
+    raise TypeError(f"a value of type {of.__name__} would not come back as it is; convert it to a plain one")
+
+
+def _write(data: Any) -> bytes:
+    encoded = orjson.dumps(data, option=STRICT)
+    # orjson writes null for NaN and the infinities: without a null there is none to look for.
+    if b"null" in encoded and _has_no_number(data):
+        raise ValueError("NaN and infinities are no JSON")
+    return encoded
 
 
 def _has_no_number(data: object) -> bool:
@@ -58,14 +106,19 @@ def current_encoder() -> Encoder:
 
 
 def encode(message: Message[Any], encoder: Encoder) -> bytes:
-    """The payload of a message."""
-    return encoder.encode(
+    """Return the payload of a message."""
+    args, kwargs, options = message.args, message.kwargs, message.options
+    write = encoder.encode
+    if type(encoder) is OrjsonEncoder:  # the other fields are plain
+        args, kwargs, options = exact((args, kwargs, options))
+        write = _write
+    return write(
         {
             "queue_name": message.queue_name,
             "actor_name": message.actor_name,
-            "args": message.args,
-            "kwargs": message.kwargs,
-            "options": message.options,
+            "args": args,
+            "kwargs": kwargs,
+            "options": options,
             "message_id": message.message_id,
             "message_timestamp": message.message_timestamp,
         }

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from lockstep.envelope import current_encoder
+from lockstep.envelope import STRICT, current_encoder, exact
 
 #: Bytes of a fingerprint: enough that two different things never share one by chance.
 _BYTES: Final = 16
@@ -17,7 +17,7 @@ def print_of(value: dict[str, Any]) -> str:
     What only an encoder of one's own can say is taken as that encoder writes it, the order included.
     """
     try:
-        said = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    except TypeError:
+        said = orjson.dumps(exact(value), option=orjson.OPT_SORT_KEYS | STRICT)
+    except (TypeError, ValueError):
         said = current_encoder().encode(value)
     return hashlib.sha256(said).hexdigest()[: 2 * _BYTES]
