@@ -1,14 +1,17 @@
 """The arguments of a message: whether its actor takes them, and which group they put it in."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from inspect import Parameter, signature
+from string import Formatter
 from typing import Any, Final
 
 from dramatiq import Actor, Message
 
-from lockstep.checks import check_group, check_text, kind, member
+from lockstep.checks import check_group, check_maker, check_text, find_unstorable, kind, member
+from lockstep.envelope import SCALARS, OrjsonEncoder, current_encoder
 from lockstep.errors import InvalidMessage
 
 _BY_PLACE: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -116,7 +119,9 @@ def group_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str | None:
     Raises:
       InvalidMessage: ``group_by`` does not make a group key of the arguments.
     """
-    given = message.options.get("group", actor.options.get("group"))
+    given = message.options.get("group")
+    if given is None:
+        given = actor.options.get("group")
     if given is not None:
         return check_group(given)
     return _made_by("group_by", actor, message, "/group", check_group)
@@ -159,15 +164,69 @@ def _made_by(
     check: Callable[[object, str], str],
 ) -> str | None:
     """What a format or a function makes of the arguments, checked; None: there is no such option."""
-    by = message.options.get(option, actor.options.get(option))
+    by = message.options.get(option)
     if by is None:
-        return None
-    values = parameters_of(actor.fn).values(message.args, message.kwargs)
+        by = actor.options.get(option)
+        if by is None:
+            return None
+    check_maker(by, pointer)
     try:
-        made = _call(by, values) if callable(by) else by.format(**values)
+        values = _as_stored(by, option, actor, message)
+        made = by.format(**values) if isinstance(by, str) else by(**values)
+    except InvalidMessage:
+        raise
     except Exception as error:
         raise InvalidMessage(pointer, f"{option} does not fit the arguments: {error!r}") from error
     return check(made, pointer)
+
+
+def _as_stored(
+    by: "str | Callable[..., Any]", option: str, actor: "Actor[Any, Any]", message: "Message[Any]"
+) -> dict[str, object]:
+    """The values that a key is made of, as the actor gets them: equal messages have equal keys, however they are sent.
+
+    Raises:
+      InvalidMessage: the encoder would change one of them, a default included.
+    """
+    takes = parameters_of(actor.fn)
+    values = takes.values(message.args, message.kwargs)
+    names = values_named(by)
+    if names is not None:
+        values = {name: values[name] for name in names if name in values}
+    encoder = current_encoder()
+    if type(encoder) is not OrjsonEncoder:
+        return values  # the arguments came back from it already
+    for name, value in values.items():
+        if type(value) not in SCALARS:
+            try:
+                returned: Any = encoder.decode(encoder.encode(value))  # type: ignore[arg-type]
+            except (TypeError, ValueError) as error:
+                given = find_unstorable(replace(message, options={}), encoder)
+                field = given or member("/kwargs", name)  # else it is a default
+                raise InvalidMessage(field, f"cannot be stored, and {option} reads it: {error}") from None
+            values[name] = tuple(returned) if name == takes.rest else returned
+    return values
+
+
+@lru_cache(maxsize=4096)
+def values_named(by: "str | Callable[..., Any]") -> frozenset[str] | None:
+    """The names of the values that a format or a function uses; None: all of them."""
+    if isinstance(by, str):
+        return _named_in(by)
+    takes = parameters_of(by)
+    return takes.by_name if takes.extra is None else None
+
+
+def _named_in(text: str) -> frozenset[str] | None:
+    names: set[str] = set()
+    try:
+        for _, field, spec, _ in Formatter().parse(text):
+            if field is not None:
+                names.add(re.split(r"[.\[]", field, maxsplit=1)[0])
+                names |= _named_in(spec or "") or set()
+    except ValueError:
+        return None  # no format: using it says what is wrong
+    return frozenset(names)
 
 
 def _call(fn: Callable[..., Any], values: Mapping[str, object]) -> Any:

@@ -20,6 +20,7 @@ from lockstep.consumer import LockstepConsumer
 from lockstep.envelope import current_encoder
 from lockstep.errors import IdempotencyConflict, InvalidMessage, LeaseLost, UnknownActor
 from lockstep.holding import HeldMessages
+from lockstep.options import check_actor, check_names
 from lockstep.preparing import Prepared, hooked_copy, keyed_together, prepare, with_words
 from lockstep.records import Accepted
 from lockstep.settings import Settings
@@ -53,6 +54,7 @@ class LockstepBroker(Broker):
         )  #: where a worker whose middleware has ``Lifecycle`` finds its work
         self.owner = f"{settings.instance_id}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.threads = settings.worker_concurrency
+        self._hooked_options: set[str] = set()  # what hooks put into messages that were sent here
         self._stopping = threading.Event()
         self._held_back: set[str] = set()  # what must be known first
         self._consumers: list[LockstepConsumer] = []
@@ -84,7 +86,12 @@ class LockstepBroker(Broker):
     # -- queues and actors --------------------------------------------------------------------------------------
 
     def declare_actor(self, actor: Any) -> None:
-        """Declare an actor; its arguments stay out of the logs, at every level."""
+        """Declare an actor; its arguments stay out of the logs, at every level.
+
+        Raises:
+          InvalidOption: one of its options could never work.
+        """
+        check_actor(actor.actor_name, actor.options)
         super().declare_actor(actor)
         actor.logger.addFilter(_without_arguments)
 
@@ -173,12 +180,21 @@ class LockstepBroker(Broker):
         given = message
         if message.actor_name not in self.actors:
             raise UnknownActor(message.actor_name)
+        check_names(given.options, self._knows_option)
         if self._hooks_of("before_enqueue"):
             message = hooked_copy(given)
             hook_delay = given.options.get("delay") if delay is None else delay
             self.emit_before("enqueue", message, hook_delay)
+            self._hooked_options.update(message.options)
         prepared = prepare(self, message, delay, self.settings.max_payload_bytes, given=given)
         return with_words(prepared) if self.settings.search_index else prepared
+
+    def _knows_option(self, name: str) -> bool:
+        """Return whether a middleware declares an option, or a hook put it into a message that is sent again."""
+        if name in self.actor_options or name in self._hooked_options:
+            return True
+        current: Any = CurrentMessage.get_current_message()
+        return current is not None and name in current.options
 
     def _check_follow_up(self) -> bool:
         """Whether a running actor sends; one whose lease is lost may not: another process may be sending the same."""

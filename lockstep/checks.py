@@ -3,17 +3,14 @@
 Each check returns the value that it was given, or raises ``InvalidMessage`` with the field. Nothing is written here.
 """
 
-import math
 import re
 import time
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dramatiq.encoder import Encoder
 
 from lockstep import parsing
 from lockstep.errors import InvalidMessage
-from lockstep.parsing import Backoff
 
 MAX_BATCH: Final = 1000  #: messages that are enqueued together
 MAX_GROUP: Final = 256  #: characters
@@ -61,7 +58,7 @@ def check_delay(delay_ms: object, pointer: str = "/delay_ms") -> int:
 
 def check_eta(eta: object, pointer: str = "/eta") -> int:
     """Milliseconds since 1970; this clock only bounds them, it does not decide when the message is due."""
-    value = _number(eta, pointer)
+    value = check_ms(eta, pointer)
     if value > time.time() * 1000 + MAX_DELAY_MS:
         raise InvalidMessage(pointer, "expected a time since 1970 and at most 52 weeks ahead")
     return int(value)
@@ -109,23 +106,29 @@ def check_unique(value: object, pointer: str = "/unique") -> str | int:
     return max(1, round(period * 1000))
 
 
-def check_options(options: Mapping[str, object]) -> None:
-    """Those options of a message that decide how it is run; it may have others, of other middleware."""
-    for name, value in options.items():
-        check = _OPTIONS.get(name)
-        if check is not None:
-            check(value, f"/{name}")
-
-
 def check_text(value: object, most: int | None, pointer: str) -> str:
     """A text of 1 to ``most`` characters that UTF-8 can say."""
-    if not isinstance(value, str):
+    if type(value) is not str:  # an enumeration or another subclass may print as something else
         raise InvalidMessage(pointer, f"expected text, got {kind(value)}")
     if not value or (most is not None and len(value) > most):
         limit = f"up to {most} characters" if most else "a name"
         raise InvalidMessage(pointer, f"expected {limit}, at least one; got {len(value)}")
     if _unpaired(value):
         raise InvalidMessage(pointer, "an unpaired surrogate is no text")
+    return value
+
+
+def check_ms(value: object, pointer: str) -> int | float:
+    """Return a number of milliseconds, not negative, that JSON and Redis can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST:
+        raise InvalidMessage(pointer, "expected a number of milliseconds, 0 or more")
+    return value
+
+
+def check_maker(value: object, pointer: str) -> object:
+    """A format or a function, which makes a key of the arguments."""
+    if type(value) is not str and not callable(value):
+        raise InvalidMessage(pointer, f"expected a format or a function, got {kind(value)}")
     return value
 
 
@@ -156,70 +159,6 @@ def kind(value: object) -> str:
     names = {dict: "an object", list: "an array", tuple: "an array", str: "text", bool: "a boolean"}
     names |= {type(None): "null", int: "a number", float: "a number"}
     return names.get(type(value)) or f"a value of type {type(value).__name__}"
-
-
-def _number(value: object, pointer: str) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST:
-        raise InvalidMessage(pointer, "expected a number of milliseconds, 0 or more")
-    return value
-
-
-def _number_or_none(value: object, pointer: str) -> object:
-    return value if value is None else _number(value, pointer)
-
-
-def _limit(value: object, pointer: str) -> object:
-    """As in Dramatiq: None and infinity are no limit."""
-    return value if value == math.inf else _number_or_none(value, pointer)
-
-
-def _retries(value: object, pointer: str) -> int | None:
-    """As in Dramatiq: None is without end."""
-    return None if value is None else check_whole(value, 0, 2**31, pointer)
-
-
-def _backoff(value: object, pointer: str) -> object:
-    if value is None:
-        return value
-    try:
-        return Backoff.parse(check_text(value, None, pointer))
-    except ValueError as error:
-        raise InvalidMessage(pointer, str(error)) from None
-
-
-def _on_dead(value: object, pointer: str) -> object:
-    if value not in ("continue", "block"):
-        raise InvalidMessage(pointer, f"expected 'continue' or 'block', got: {value!r}")
-    return value
-
-
-def _throws(value: object, pointer: str) -> object:
-    # Dramatiq's worker asks isinstance: anything else would end its thread.
-    for one in value if isinstance(value, tuple) else (value,):
-        if one is not None and not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise InvalidMessage(pointer, "expected a class of exceptions, or a tuple of them")
-    return value
-
-
-def _reserved(value: object, pointer: str) -> object:
-    raise InvalidMessage(pointer, "not supported yet; leave it out")
-
-
-_OPTIONS: Final[dict[str, Callable[[object, str], object]]] = {
-    "max_attempts": check_attempts,
-    "priority": check_priority,
-    "hold_place": check_truth,
-    "idempotency_key": check_key,
-    "unique": check_unique,
-    "retention": check_retention,
-    "max_retries": _retries,
-    "backoff": _backoff,
-    "on_dead": _on_dead,
-    "throws": _throws,
-    **dict.fromkeys(("min_backoff", "max_backoff", "result_ttl"), _number_or_none),
-    **dict.fromkeys(("time_limit", "max_age"), _limit),
-    **dict.fromkeys(RESERVED, _reserved),
-}
 
 
 def _unpaired(text: str) -> bool:

@@ -15,15 +15,16 @@ from lockstep.checks import (
     check_delay,
     check_eta,
     check_id,
-    check_options,
     check_retention,
     check_unique,
     find_unstorable,
 )
 from lockstep.envelope import current_encoder, encode
 from lockstep.errors import InvalidMessage, PayloadTooLarge, UnknownActor
+from lockstep.options import check_values, stored_options
 from lockstep.prints import print_of
 from lockstep.records import NewMessage
+from lockstep.returned import as_returned
 from lockstep.schedules import tick_id, tick_of
 from lockstep.words import words_of_arguments
 
@@ -31,7 +32,7 @@ from lockstep.words import words_of_arguments
 _CONSUMED: Final = frozenset(
     {
         *("message_id", "delay", "eta", "group_by", "priority", "hold_place", "rate_limit_key"),
-        *("idempotency_key", "unique", "unique_by"),
+        *("idempotency_key", "unique", "unique_by", "unique_key"),
     }
 )
 
@@ -91,9 +92,9 @@ def prepare(
         raise UnknownActor(message.actor_name)
     check_arguments(actor, message.args, message.kwargs)
     validate(actor, message.args, message.kwargs)
-    check_options(message.options)
-    options = {name: value for name, value in message.options.items() if name not in _CONSUMED}
-    options.pop("unique_key", None)
+    check_values(message.options)
+    options = stored_options(message.options, _CONSUMED)
+    message = as_returned(message, options, current_encoder())
     group = group_of(actor, message)
     if group is not None:
         options["group"] = group
@@ -104,7 +105,10 @@ def prepare(
         unique_by = _unique_print(actor, message, group)
         extra["unique"] = [unique_by, check_unique(until)]
         options["unique_key"] = unique_by  # where its result is looked for
-    delay_ms = check_delay(delay if delay is not None else message.options.get("delay") or 0)
+    elif message.options.get("unique_by") is not None:
+        raise InvalidMessage("/unique_by", "has no effect without unique")
+    delay = message.options.get("delay") if delay is None else delay
+    delay_ms = 0 if delay is None else check_delay(delay)
     eta = message.options.get("eta")
     message_id = check_id(message.options.get("message_id", _id_of(actor, message)))
     prepared: Message[Any] = Message(
@@ -186,7 +190,7 @@ def _known_by(message: "Message[Any]", group: str | None, delay_ms: int) -> dict
     key, message_id = options.get("idempotency_key"), options.get("message_id")
     if key is None and message_id is None:
         return {}  # an id that Dramatiq makes is sent once: a record of it would serve nobody
-    fingerprint = print_of(_asked(message, group, delay_ms))
+    fingerprint = _print_of(_asked(message, group, delay_ms), message)
     known_by = {} if key is None else {f"key:{key}": fingerprint}
     return known_by if message_id is None else {**known_by, f"id:{message_id}": fingerprint}
 
@@ -211,7 +215,14 @@ def _unique_print(actor: "Actor[Any, Any]", message: "Message[Any]", group: str 
     """The fingerprint of what a message is the only one by, among those of its queue, group and actor."""
     by = unique_of(actor, message)
     what = {"args": message.args, "kwargs": message.kwargs} if by is None else {"by": by}
-    return print_of({"actor": message.actor_name, "group": group, **what})
+    return _print_of({"actor": message.actor_name, "group": group, **what}, message)
+
+
+def _print_of(value: dict[str, Any], message: "Message[Any]") -> str:
+    try:
+        return print_of(value)
+    except Exception as error:  # as below
+        raise _unstorable(message, error) from None
 
 
 def _encoded(message: "Message[Any]", most: int) -> bytes:
@@ -219,8 +230,11 @@ def _encoded(message: "Message[Any]", most: int) -> bytes:
     try:
         payload = encode(message, encoder)
     except Exception as error:  # an encoder of one's own may raise anything
-        pointer = find_unstorable(message, encoder)
-        raise InvalidMessage(pointer, f"cannot be stored: {error}") from None
+        raise _unstorable(message, error) from None
     if len(payload) > most:
         raise PayloadTooLarge(len(payload), most)
     return payload
+
+
+def _unstorable(message: "Message[Any]", error: Exception) -> InvalidMessage:
+    return InvalidMessage(find_unstorable(message, current_encoder()), f"cannot be stored: {error}")

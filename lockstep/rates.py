@@ -80,6 +80,19 @@ def parse_rates(texts: Iterable[str]) -> tuple[Rate, ...]:
     return rates
 
 
+def parse_limit(given: object) -> tuple[tuple[Rate, ...], tuple[str, ...]]:
+    """Return the rates of ``rate_limit`` and the names of shared limits: one text, or several of them.
+
+    Raises:
+      ValueError: one is neither.
+    """
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list | tuple | set | frozenset) or not all(type(text) is str for text in texts):
+        raise ValueError(f"expected a rate, a name or a list of them, got: {given!r}")
+    names = tuple(text for text in texts if is_name(text))
+    return parse_rates(text for text in texts if text not in names), names
+
+
 def rate_limits(text: str) -> dict[str, tuple[Rate, ...]]:
     """``email=100/60s,email=10/1s per process,deliver=10/1s per group`` as the setting has it.
 

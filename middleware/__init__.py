@@ -4,14 +4,12 @@
 """
 
 from dramatiq.middleware import (
-    AgeLimit,
     AsyncIO,
     Callbacks,
     CurrentMessage,
     Middleware,
     Pipelines,
     ShutdownNotifications,
-    TimeLimit,
 )
 from dramatiq.results import Results
 
@@ -28,6 +26,7 @@ from middleware.outcome import Outcome
 from middleware.periodic import Periodic
 from middleware.rate_limits import RateLimits
 from middleware.schema_guard import SchemaGuard
+from middleware.time_limits import AgeLimit, TimeLimit
 
 
 def default(settings: Settings, store: Store) -> list[Middleware]:

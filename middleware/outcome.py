@@ -12,9 +12,9 @@ from dramatiq.middleware import Middleware, Shutdown
 
 from lockstep import errorinfo, logs
 from lockstep.arguments import check_arguments
-from lockstep.checks import MAX_DELAY_MS, check_options
+from lockstep.checks import MAX_DELAY_MS
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import InvalidMessage, InvalidOption, LeaseLost, Permanent
+from lockstep.errors import InvalidMessage, LeaseLost, Permanent
 from lockstep.parsing import Backoff
 from lockstep.settings import Settings
 from lockstep.states import Verb
@@ -44,18 +44,10 @@ class Outcome(Middleware):
         }
 
     def before_declare_actor(self, broker: Any, actor: Any) -> None:
-        """Raises InvalidOption for an option that could never work."""
-        options = actor.options
-        known = {*self.actor_options, "on_dead", "on_retry_exhausted", "hold_place", "unique", "retention"}
-        own = {name for name in options.keys() & known if options[name] is not None}
-        if isinstance(options.get("backoff"), Backoff):
-            own.discard("backoff")
-        try:
-            check_options({name: options[name] for name in own})
-        except InvalidMessage as error:
-            raise InvalidOption(f"{actor.actor_name}: {error.field[1:]}: {error.problem}") from None
-        if "backoff" in own:
-            options["backoff"] = Backoff.parse(options["backoff"])
+        """Read ``backoff`` once; it was checked."""
+        backoff = actor.options.get("backoff")
+        if isinstance(backoff, str):
+            actor.options["backoff"] = Backoff.parse(backoff)
 
     def before_process_message(self, broker: Any, message: Any) -> None:
         """As Dramatiq does, tell the actor how often it was retried."""
@@ -160,8 +152,9 @@ class Outcome(Middleware):
         if backoff is not None:
             return (Backoff.parse(backoff) if isinstance(backoff, str) else backoff).delay_ms(message.attempt)
         if "min_backoff" in options or "max_backoff" in options:
-            least = options.get("min_backoff") or _MIN_BACKOFF_MS
-            most = min(options.get("max_backoff") or _MAX_BACKOFF_MS, _MAX_BACKOFF_MS)
+            least, most = options.get("min_backoff"), options.get("max_backoff")
+            least = _MIN_BACKOFF_MS if least is None else least  # 0 is a time like any other
+            most = _MAX_BACKOFF_MS if most is None else min(most, _MAX_BACKOFF_MS)
             return Backoff("exponential", (least / 1000,), most / 1000).delay_ms(message.attempt)
         return self._settings.backoff.delay_ms(message.attempt)
 

@@ -6,15 +6,14 @@ away here, the message is put back at its place: what is not counted does not st
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from dramatiq.middleware import Middleware, SkipMessage
 
 from lockstep import logs
-from lockstep.errors import InvalidOption, RedisUnavailable
+from lockstep.errors import RedisUnavailable
 from lockstep.limitstore import Declared
-from lockstep.rates import MAX_COUNT, is_name, parse_rates
+from lockstep.rates import parse_limit
 from lockstep.settings import Settings
 from lockstep.states import Verb
 
@@ -38,14 +37,6 @@ class RateLimits(Middleware):
     def actor_options(self) -> set[str]:
         """``rate_limit``, ``rate_limit_key``, ``concurrency`` and ``group_concurrency``."""
         return {"rate_limit", "rate_limit_key", "concurrency", "group_concurrency"}
-
-    def before_declare_actor(self, broker: Any, actor: Any) -> None:
-        """Raises InvalidOption for a limit that is none."""
-        declared_by(actor)
-        _check_number(actor, "group_concurrency")
-        key: object = actor.options.get("rate_limit_key")
-        if key is not None and not isinstance(key, str | Callable):
-            raise InvalidOption(f"{actor.actor_name}: rate_limit_key: expected a format or a function")
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Say what is declared here, before anything is claimed by it."""
@@ -91,23 +82,7 @@ class RateLimits(Middleware):
 
 
 def declared_by(actor: Any) -> Declared:
-    """What the options of an actor say of limits.
-
-    Raises:
-      InvalidOption: they are wrong.
-    """
-    given = actor.options.get("rate_limit") or ()
-    try:
-        texts = [given] if isinstance(given, str) else list(given)
-        names = tuple(text for text in texts if is_name(text))
-        rates = parse_rates(text for text in texts if text not in names)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidOption(f"{actor.actor_name}: rate_limit: {error}") from None
-    return Declared(rates, _check_number(actor, "concurrency"), names)
-
-
-def _check_number(actor: Any, option: str) -> int | None:
-    value = actor.options.get(option)
-    if value is None or (type(value) is int and 1 <= value <= MAX_COUNT):
-        return value
-    raise InvalidOption(f"{actor.actor_name}: {option}: expected a number from 1 to {MAX_COUNT}")
+    """What the options of an actor say of limits; they were checked when it was declared."""
+    given: object = actor.options.get("rate_limit")
+    rates, names = ((), ()) if given is None else parse_limit(given)
+    return Declared(rates, actor.options.get("concurrency"), names)

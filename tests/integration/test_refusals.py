@@ -69,8 +69,10 @@ TOO_LATE = time.time() * 1000 + MAX_DELAY_MS + 3_600_000
         *(
             ({"n": 1}, {name: bad}, f"/{name}")
             for name in ("min_backoff", "max_backoff", "time_limit", "max_age", "result_ttl")
-            for bad in ("1s", -1, NAN, INF, True)
+            for bad in ("1s", -1, NAN, -INF, True)
         ),
+        *(({"n": 1}, {name: INF}, f"/{name}") for name in ("min_backoff", "max_backoff", "result_ttl")),
+        *(({"n": 1}, {name: 0}, f"/{name}") for name in ("time_limit", "max_age")),
         *(({"n": 1}, {"on_dead": bad}, "/on_dead") for bad in ("blok", None, ["block"])),
         *(
             ({"n": 1}, {name: 1}, f"/{name}")
@@ -79,12 +81,14 @@ TOO_LATE = time.time() * 1000 + MAX_DELAY_MS + 3_600_000
         *(({"n": 1}, {"priority": bad}, "/priority") for bad in (-1, 10, 1.5, "1", True, None)),
         *(({"n": 1}, {"throws": bad}, "/throws") for bad in ("KeyError", KeyError, ["x"], int)),
         ({"n": 1}, {"other": NAN}, "/other"),
-        ({"n": 1}, {"other": {"a": 2**70}}, "/other/a"),
+        ({"n": 1}, {"abortable": {"a": 2**70}}, "/abortable/a"),
     ],
 )
 def test_what_is_wrong_is_pointed_at(
     broker: LockstepBroker, kwargs: Any, options: dict[str, Any], field: str
 ) -> None:
+    broker.actor_options.add("abortable")  # as a middleware does
+
     @dramatiq.actor
     def work(n: Any) -> None:
         pass
@@ -126,10 +130,13 @@ class Point(NamedTuple):
         {"max_retries": None},
         {"backoff": "list:0s,1s", "on_dead": "block", "max_attempts": 1000},
         {"min_backoff": 10, "max_backoff": 100.5, "time_limit": 1000, "max_age": None, "result_ttl": 10},
-        {"of_another_middleware": {"a": [None]}},
+        {"abortable": {"a": [None]}},
+        {"time_limit": INF, "max_age": INF, "result_ttl": None, "delay": None, "group": None},
     ],
 )
 def test_what_is_right_is_accepted(broker: LockstepBroker, options: dict[str, Any]) -> None:
+    broker.actor_options.add("abortable")  # as a middleware does
+
     @dramatiq.actor
     def work(n: Any) -> None:
         pass
