@@ -5,6 +5,8 @@ from typing import Final
 
 #: The scopes that an API key may carry.
 SCOPES: Final = ("enqueue", "read", "operate", "admin")
+#: Bytes of a secret, below what servers and proxies allow for one header.
+_LONGEST: Final = 4096
 _QUOTES: Final = "\"'`\u2018\u2019\u201c\u201d"
 
 
@@ -80,6 +82,8 @@ def _unsendable(secret: str) -> str | None:
         return "is blank"
     if "\ufeff" in secret or not secret.isprintable():
         return "has a control character or a byte order mark"
+    if len(secret.encode()) > _LONGEST:
+        return f"has more than {_LONGEST} bytes"
     # The receiver takes the bytes as latin-1 and removes blanks around them, which some other bytes are too.
     received = secret.encode().decode("latin-1")
     if received != received.strip():

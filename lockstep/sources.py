@@ -7,13 +7,14 @@ The order is ``NAME`` of the environment, ``NAME_FILE`` of the environment, ``NA
 import io
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
+from dotenv.variables import Atom, Variable, parse_variables
 
 from lockstep.errors import InvalidSettings
 
@@ -36,7 +37,7 @@ class Sources:
 
     environment: Mapping[str, str]
     dotenv: Mapping[str, str]
-    broken: Mapping[str, str]  #: names of ``.env`` whose value was lost, and why
+    broken: Mapping[str, str]  #: names whose value in ``.env`` was lost, and why
 
     @classmethod
     def read(cls, environment: Mapping[str, str], env_file: str) -> "Sources":
@@ -49,15 +50,8 @@ class Sources:
             text = _dotenv(env_file)
         except (OSError, ValueError) as error:
             raise InvalidSettings({env_file: _reason(error)}) from None
-        bare = {line.key: "has no =" for line in parse_stream(io.StringIO(text)) if line.value is None}
-        written = dotenv_values(stream=io.StringIO(text), interpolate=False)
         values = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
-        emptied = {
-            name: "is empty, since a variable that it names (${...}) is not set"
-            for name, value in values.items()
-            if not value and written[name]
-        }
-        return cls(environment, values, {str(name): told for name, told in (bare | emptied).items() if name})
+        return cls(environment, values, _broken(text, values))
 
     def text(self, name: str) -> str | None:
         """Return the text of a setting; None: it is not set anywhere.
@@ -66,14 +60,11 @@ class Sources:
           ValueError: its value in ``.env`` was lost, or the file that it names cannot be used.
         """
         for values, broken in ((self.environment, {}), (self.dotenv, self.broken)):
-            if text := values.get(name):
-                return text
-            if name in broken:
-                raise ValueError(f".env: {name} {broken[name]}")
-            if path := values.get(f"{name}_FILE"):
-                return _file(f"{name}_FILE", path)
-            if f"{name}_FILE" in broken:
-                raise ValueError(f".env: {name}_FILE {broken[f'{name}_FILE']}")
+            for given in (name, f"{name}_FILE"):
+                if given in broken:
+                    raise ValueError(f".env: {given} {broken[given]}")
+                if text := values.get(given):
+                    return text if given == name else _file(given, text)
         return None
 
     def sets(self, name: str) -> bool:
@@ -99,6 +90,34 @@ def _dotenv(path: str) -> str:
         if line.error:
             raise ValueError(f"line {line.original.line} is not NAME=value, or has an unclosed quote")
     return text
+
+
+def _broken(text: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the names whose value in ``.env`` is not what was written, and why. Their text stays out of it."""
+    broken: dict[str, str] = {}
+    known = dict(os.environ)
+    written: dict[str, str] = {}
+    for line in parse_stream(io.StringIO(text)):
+        if line.key is None:
+            continue
+        if line.value is None:
+            broken[line.key] = "has no ="
+        elif written.get(line.key) and not line.value:
+            broken[line.key] = "has a value, and further down none: remove one of the lines"
+        elif not all(map(_filled(known), parse_variables(line.value))):
+            broken[line.key] = "names a variable (${...}) that is not set"
+        else:  # of several lines the last one counts
+            broken.pop(line.key, None)
+        written[line.key] = line.value or ""
+        known[line.key] = values[line.key]
+    return broken
+
+
+def _filled(known: Mapping[str, str]) -> Callable[[Atom], bool]:
+    """Return whether a part of a value stays as it is, or stands for a variable that is set or has a default."""
+    return lambda part: (
+        not isinstance(part, Variable) or part.default is not None or bool(known.get(part.name))
+    )
 
 
 def _file(name: str, path: str) -> str:

@@ -114,6 +114,10 @@ def test_a_file_that_is_no_secret_is_an_error_of_its_setting(
     ("line", "problem"),
     [
         ("{name}=${{UNKNOWN_TO_ALL}}", "not set"),
+        ("{name}=${{UNKNOWN_TO_ALL}}{text}", "not set"),
+        ("EMPTY=\n{name}={text}${{EMPTY}}", "not set"),
+        ("{name}={text}\n{name}=", "remove one"),
+        ("{name}={text}\n{name}", "has no ="),
         ("{name}_FILE=${{UNKNOWN_TO_ALL}}", "not set"),
         ("{name}", "has no ="),
         ("{name}_FILE", "has no ="),
@@ -131,10 +135,22 @@ def test_a_line_that_loses_a_secret_is_an_error(dotenv: Path, name: str, line: s
     assert problem in "".join(refused({}, dotenv).values())
 
 
-def test_a_lost_line_does_not_matter_when_the_environment_has_the_setting(dotenv: Path) -> None:
-    dotenv.write_text("METRICS_TOKEN\nSOMEBODY_ELSES\n")
+def test_variables_that_are_set_or_have_a_default_are_filled_in(dotenv: Path) -> None:
+    dotenv.write_text(
+        "PART=a\nMETRICS_TOKEN=${PART}${UNKNOWN_TO_ALL:-b}\nDELIVERY_SECRET=${UNKNOWN_TO_ALL:-}\n"
+    )
 
-    assert Settings.load({"METRICS_TOKEN": "a"}, env_file=str(dotenv)).metrics_token == "a"
+    settings = Settings.load({}, env_file=str(dotenv))
+
+    assert (settings.metrics_token, settings.delivery_secret) == ("ab", None)
+
+
+def test_a_lost_line_does_not_matter_when_another_source_or_line_has_the_setting(dotenv: Path) -> None:
+    dotenv.write_text("METRICS_TOKEN\nSOMEBODY_ELSES\nDELIVERY_SECRET\nDELIVERY_SECRET=AAAA\n")
+
+    settings = Settings.load({"METRICS_TOKEN": "a"}, env_file=str(dotenv))
+
+    assert (settings.metrics_token, settings.delivery_secret) == ("a", "AAAA")
 
 
 @pytest.mark.parametrize(
