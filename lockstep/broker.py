@@ -6,14 +6,22 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from dramatiq import Broker, Message
 from dramatiq.broker import Consumer
-from dramatiq.middleware import CurrentMessage, Middleware, MiddlewareError, SkipMessage
-from dramatiq.threading import Interrupt
+from dramatiq.middleware import (
+    Callbacks,
+    CurrentMessage,
+    GroupCallbacks,
+    Middleware,
+    MiddlewareError,
+    Pipelines,
+    SkipMessage,
+)
+from dramatiq.results import Results
 
-from lockstep import logs
+from lockstep import logs, metrics
 from lockstep.checks import MAX_BATCH, check_key
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
@@ -29,6 +37,12 @@ from lockstep.store import Store
 from lockstep.workqueue import WorkQueue
 
 log = logs.get_logger("lockstep.broker")
+
+#: Signals of a worker thread about a claimed message, besides ``process_message``.
+_OF_A_CLAIM: Final = frozenset({"skip_message", "ack", "nack"})
+
+#: An attempt has not succeeded while what these store is not stored. No other hook undoes a success.
+_EFFECTS: Final = (Results, Callbacks, Pipelines, GroupCallbacks)
 
 
 def _without_arguments(record: logging.LogRecord) -> bool:
@@ -311,26 +325,53 @@ class LockstepBroker(Broker):
         self._hooks = {}
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call the hooks in order; only a ``MiddlewareError`` gets out."""
+        """Call the hooks in order; only a ``MiddlewareError`` gets out, and before a run every other error, too.
+
+        Nothing gets out of the hooks around a settlement: the worker would leave the message unsettled.
+        """
         name = "before_" + signal
+        if signal in _OF_A_CLAIM:
+            self._call_all(name, args, kwargs)
+            return
+        hook = None
         for hook in self._hooks_of(name):
             try:
                 hook(self, *args, **kwargs)
             except MiddlewareError:
                 raise
             except Exception as error:
-                self._on_hook_error(name, error, args)
+                self._on_hook_error(name, hook, error, args)
                 if signal == "process_message":  # a guard that broke has not guarded: do not run
+                    args[0].hook_error = error
                     raise SkipMessage(f"{name} failed") from error
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call the hooks in reverse order; an error of one is noted in the message, and makes it a failure."""
+        """Call the hooks in reverse order, each of them whatever another one raises."""
         name = "after_" + signal
+        if signal == "process_message" or signal in _OF_A_CLAIM:
+            self._call_all(name, args, kwargs)
+            return
         for hook in self._hooks_of(name):
             try:
                 hook(self, *args, **kwargs)
-            except (Exception, Interrupt) as error:  # an interrupt would end Dramatiq's thread
-                self._on_hook_error(name, error, args)
+            except Exception as error:
+                self._on_hook_error(name, hook, error, args)
+
+    def _call_all(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Call each hook once; nothing gets out, or the worker's thread would end and the message stay unsettled.
+
+        The loop is entered again after an error, because an interrupt may also arrive between two hooks.
+        """
+        hooks, hook, called = iter(self._hooks_of(name)), None, False
+        while not called:
+            try:
+                for hook in hooks:
+                    hook(self, *args, **kwargs)
+                called = True
+            except BaseException as error:
+                self._on_hook_error(name, hook, error, args)
+                if name == "after_process_message" and isinstance(getattr(hook, "__self__", None), _EFFECTS):
+                    args[0].hook_error = error
 
     def _hooks_of(self, name: str) -> list[Callable[..., None]]:
         hooks = self._hooks.get(name)
@@ -338,12 +379,19 @@ class LockstepBroker(Broker):
 
     def _find_hooks(self, name: str) -> list[Callable[..., None]]:
         order = self.middleware if name.startswith("before_") else list(reversed(self.middleware))
+        if name in ("after_process_message", "after_skip_message"):
+            # The verdict comes after every other hook, wherever that was added: it sees whether one failed the message.
+            order = sorted(order, key=lambda middleware: getattr(middleware, "after_others", False))
         hooks = [getattr(m, name) for m in order if getattr(type(m), name) is not getattr(Middleware, name)]
         self._hooks[name] = hooks
         return hooks
 
-    def _on_hook_error(self, name: str, error: BaseException, args: tuple[Any, ...]) -> None:
-        log.critical("middleware.failed", hook=name, exc_info=True)
-        for argument in args:
-            if isinstance(argument, ClaimedMessage):
-                argument.hook_error = error
+    def _on_hook_error(self, name: str, hook: Any, error: BaseException, args: tuple[Any, ...]) -> None:
+        middleware = type(getattr(hook, "__self__", None)).__name__
+        log.critical("middleware.failed", hook=name, middleware=middleware, exc_info=error)
+        message = args[0] if args else None
+        if isinstance(message, ClaimedMessage):
+            for consumer in self._consumers:
+                if consumer.queue_name == message.queue_name:
+                    consumer.count(metrics.stats_field(metrics.MIDDLEWARE_FAILURES, name))
+                    break

@@ -47,7 +47,7 @@ class ClaimedMessage(MessageProxy):
         self.settlement: Settlement | None = None
         self.result: tuple[bytes, int] | None = None  #: encoded, and its time to live in milliseconds
         self.hook_error: BaseException | None = (
-            None  #: a middleware hook raised: the attempt counts as failed
+            None  #: a hook before the run, or one that stores the result, raised: the attempt failed
         )
         self.lost = False  #: the lease ended without us
         self.stopped = False  #: the process stops: the actor was interrupted

@@ -43,6 +43,7 @@ REAPED: Final = "reaped"
 DURATION: Final = "duration"
 WAIT: Final = "wait"
 LATENCY: Final = "latency"
+MIDDLEWARE_FAILURES: Final = "middleware_failures"
 LIMIT_WAITS: Final = "limit_waits"
 HTTP_REQUESTS: Final = "http_requests"
 HTTP_DURATION: Final = "http_duration"
@@ -107,6 +108,13 @@ METRICS: Final = (
         ("queue",),
         "Leases that expired and were taken back.",
         f"stats {REAPED}",
+    ),
+    Metric(
+        "lockstep_middleware_failures_total",
+        "counter",
+        ("queue", "hook"),
+        "Middleware hooks around a message that raised an error, by hook.",
+        f"stats {MIDDLEWARE_FAILURES}",
     ),
     Metric(
         "lockstep_message_duration_seconds",

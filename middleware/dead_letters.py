@@ -16,11 +16,16 @@ from lockstep.states import Verb
 #: Why a message is dead whose last attempt failed.
 ATTEMPTS_EXHAUSTED: Final = "attempts_exhausted"
 
+#: Why a message is dead that a middleware failed without a reason.
+REJECTED: Final = "rejected"
+
 log = logs.get_logger("lockstep.message")
 
 
 class DeadLetters(Middleware):
     """Owns ``on_dead``; tells of each death, keeps its error as the result, and calls ``on_retry_exhausted``."""
+
+    after_others = True
 
     @property
     def actor_options(self) -> set[str]:
@@ -31,19 +36,20 @@ class DeadLetters(Middleware):
         self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
         """The outcome stands: look whether it is death."""
-        self._on_end(broker, message, exception or message.hook_error)
+        self._on_end(broker, message)
 
     def after_skip_message(self, broker: Any, message: Any) -> None:
         """A middleware refused the message, perhaps for good."""
-        self._on_end(broker, message, message.hook_error or getattr(message, "_exception", None))
+        self._on_end(broker, message)
 
-    def _on_end(self, broker: Any, message: ClaimedMessage, error: BaseException | None) -> None:
+    def _on_end(self, broker: Any, message: ClaimedMessage) -> None:
         settlement = message.settlement
         if settlement is None or settlement.verb is not Verb.DEAD_LETTER:
             return
         message.fail()
-        if error is not None:
-            self._attach(broker, message, error)
+        message.result = None  # of an actor that returned before something else failed
+        if message._exception is not None:
+            self._attach(broker, message, message._exception)
         encoded, ttl = message.result or (None, 0)
         message.settlement = settlement._replace(result=encoded, result_ttl_ms=ttl)
         kind, fingerprint = errorinfo.kind_of(settlement.error, settlement.reason)
@@ -58,7 +64,6 @@ class DeadLetters(Middleware):
             self._tell(broker, message)
 
     def _attach(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
-        message.result = None  # of an actor that returned before something else failed
         try:
             StoreResults.attach_exception(broker, message, error)
         except Exception:  # an error that cannot be encoded keeps no message alive

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from dramatiq import Retry
 from dramatiq.errors import RateLimitExceeded
-from dramatiq.middleware import Middleware, Shutdown
+from dramatiq.middleware import Middleware, MiddlewareError, Shutdown, SkipMessage
 
 from lockstep import errorinfo, logs
 from lockstep.arguments import check_arguments
 from lockstep.checks import MAX_DELAY_MS
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import InvalidMessage, LeaseLost, Permanent
+from lockstep.errors import InvalidMessage, InvalidOption, LeaseLost, Permanent
 from lockstep.parsing import Backoff
 from lockstep.settings import Settings
 from lockstep.states import Verb
-from middleware.dead_letters import ATTEMPTS_EXHAUSTED
+from middleware.dead_letters import ATTEMPTS_EXHAUSTED, REJECTED
 
 log = logs.get_logger("lockstep.message")
 
@@ -31,6 +31,8 @@ _MAX_BACKOFF_MS: Final = 7 * 86_400_000
 
 class Outcome(Middleware):
     """The only place that decides between done, retry, dead, cancelled and released."""
+
+    after_others = True  #: its after hooks run once every other middleware had its say
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -50,7 +52,15 @@ class Outcome(Middleware):
             actor.options["backoff"] = Backoff.parse(backoff)
 
     def before_process_message(self, broker: Any, message: Any) -> None:
-        """As Dramatiq does, tell the actor how often it was retried."""
+        """As Dramatiq does, tell the actor how often it was retried.
+
+        Raises:
+          InvalidOption: ``throws`` of a stored message is no class: Dramatiq's thread would end on it.
+        """
+        throws = message.options.get("throws")
+        if throws is not None and not _catches(throws):
+            del message.options["throws"]
+            raise InvalidOption(f"{message.actor_name}: throws: expected exception classes, got {throws!r}")
         if message.lease.failures:
             message.options["retries"] = message.lease.failures
 
@@ -62,10 +72,14 @@ class Outcome(Middleware):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
-        """The last hook: every other one has run, and has not failed if it left no error."""
-        error = exception or message.hook_error
+        """Decide how the attempt ends.
+
+        No error of another middleware counts once the actor has returned and its result is stored. One that failed
+        the message (``message.fail()``) has the last word, as in Dramatiq.
+        """
+        error = message.hook_error if exception is None else exception
         if error is None:
-            self._complete(message)
+            self._reject(message) if message.failed else self._complete(message)
         elif isinstance(error, LeaseLost) or message.lost:
             # Another may hold the group by now; if not, this puts the message back, and the token decides.
             message.settle(Verb.RELEASE, reason="lease_lost")
@@ -75,6 +89,8 @@ class Outcome(Middleware):
         elif isinstance(error, Shutdown) or message.stopped:
             message.settle(Verb.RELEASE, reason="shutdown")
             log.info("message.released", reason="shutdown")
+        elif message.failed:
+            self._die(message, REJECTED, error)
         elif isinstance(error, RateLimitExceeded):
             message.settle(Verb.RELEASE, delay_ms=getattr(error, "delay_ms", _LIMITED_MS))
         else:
@@ -84,13 +100,20 @@ class Outcome(Middleware):
         """A middleware refused the message: dead when it said so, else skipped as in Dramatiq, that is, done."""
         if message.settlement is not None:
             return
-        if message.hook_error is not None:
+        if message.failed:
+            self._reject(message)
+        elif message.hook_error is not None:
             self._fail(broker, message, message.hook_error)
-        elif message.failed:
-            reason = str(message._exception) if message._exception else "skipped"
-            self._die(message, reason, message._exception)
         else:
             self._complete(message)
+
+    def _reject(self, message: ClaimedMessage) -> None:
+        """A middleware called ``message.fail()``: dead at once, for the reason that the middleware gave."""
+        error = message._exception if message.hook_error is None else message.hook_error
+        reason = str(error) if isinstance(error, SkipMessage) else ""
+        if error is None:
+            error = MiddlewareError("a middleware failed the message")
+        self._die(message, reason or REJECTED, error)
 
     def _complete(self, message: ClaimedMessage) -> None:
         encoded, ttl = message.result or (None, 0)
@@ -130,9 +153,9 @@ class Outcome(Middleware):
         message.settle(Verb.RETRY, delay_ms=delay, error=errorinfo.encode(error))
         log.warning("message.retry", delay_ms=delay, error=type(error).__name__)
 
-    def _die(self, message: ClaimedMessage, reason: str, error: BaseException | None) -> None:
-        encoded = errorinfo.encode(error) if error is not None else b""
-        message.settle(Verb.DEAD_LETTER, reason=reason[:200], error=encoded)
+    def _die(self, message: ClaimedMessage, reason: str, error: BaseException) -> None:
+        message.stuff_exception(error)  # where Dramatiq's own hooks after the end look for it
+        message.settle(Verb.DEAD_LETTER, reason=reason[:200], error=errorinfo.encode(error))
 
     def _exhausted(self, options: dict[str, Any], message: ClaimedMessage, error: BaseException) -> bool:
         retry_when = options.get("retry_when")
@@ -157,6 +180,11 @@ class Outcome(Middleware):
             most = _MAX_BACKOFF_MS if most is None else min(most, _MAX_BACKOFF_MS)
             return Backoff("exponential", (least / 1000,), most / 1000).delay_ms(message.attempt)
         return self._settings.backoff.delay_ms(message.attempt)
+
+
+def _catches(throws: object) -> bool:
+    classes = throws if isinstance(throws, tuple) else (throws,)
+    return all(isinstance(one, type) for one in classes)
 
 
 def _wrong_arguments(actor: Any, message: ClaimedMessage) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq import Worker
-from dramatiq.middleware import CurrentMessage, Middleware, TimeLimit
+from dramatiq.middleware import CurrentMessage, TimeLimit
 from dramatiq.results import ResultFailure
 
 from lockstep.broker import LockstepBroker
@@ -187,24 +187,6 @@ def test_an_error_that_cannot_be_printed_is_retried_and_remembered(start: Start,
     start()
     record = ended(message.message_id)
     assert [a.error["type"] for a in record.attempts if a.error] == ["UnprintableError"] * 3
-
-
-@pytest.mark.parametrize("hook", ["before_process_message", "after_process_message"])
-def test_a_hook_that_raises_is_a_failure_never_an_acknowledgement(
-    broker: LockstepBroker, start: Start, ended: Ended, hook: str
-) -> None:
-    def broken(self: Any, broker: Any, message: Any, **more: Any) -> None:
-        raise RuntimeError("broken hook")
-
-    broker.add_middleware(type("Broken", (Middleware,), {hook: broken})())
-
-    @dramatiq.actor(max_attempts=2)
-    def work() -> None:
-        pass
-
-    message = work.send()
-    start()
-    assert outcomes(ended(message.message_id)) == ["retry", "dead"]
 
 
 def test_a_result_that_cannot_be_stored_is_a_failure(start: Start, ended: Ended) -> None:
