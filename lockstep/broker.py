@@ -25,6 +25,7 @@ from lockstep import logs, metrics
 from lockstep.checks import MAX_BATCH, check_key
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
+from lockstep.ending import give_up
 from lockstep.envelope import current_encoder
 from lockstep.errors import IdempotencyConflict, InvalidMessage, LeaseLost, UnknownActor
 from lockstep.holding import HeldMessages
@@ -69,6 +70,7 @@ class LockstepBroker(Broker):
         self.owner = f"{settings.instance_id}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.threads = settings.worker_concurrency
         self._hooked_options: set[str] = set()  # what hooks put into messages that were sent here
+        self.owns_process = False  #: a command started this process for its worker, and restarts it
         self._stopping = threading.Event()
         self._held_back: set[str] = set()  # what must be known first
         self._consumers: list[LockstepConsumer] = []
@@ -264,6 +266,10 @@ class LockstepBroker(Broker):
         self._held_back.discard(why)
         for consumer in self._consumers:
             consumer.ring()
+
+    def give_up(self, reason: str) -> None:
+        """End the process, or at least this worker: it cannot keep its guarantees."""
+        give_up(self, reason)
 
     def stop_claiming(self) -> None:
         """Claim nothing from now on; what has not started goes back to its place."""

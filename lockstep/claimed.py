@@ -49,6 +49,7 @@ class ClaimedMessage(MessageProxy):
         self.hook_error: BaseException | None = (
             None  #: a hook before the run, or one that stores the result, raised: the attempt failed
         )
+        self.put_back = False  #: its outcome is in the outbox
         self.lost = False  #: the lease ended without us
         self.stopped = False  #: the process stops: the actor was interrupted
         self.cancel_requested = False  #: an operator took it back: whoever looks here may end early

@@ -1,11 +1,10 @@
 """Takes messages from one queue and gives back what became of them.
 
 Dramatiq's consumer thread turns here: each turn settles what ended and claims what is next in one round trip.
-Worker threads only put their outcome into the outbox. Nothing raised by Redis leaves ``__next__``: Dramatiq
-would restart the consumer and strand what it holds.
+Worker threads only put their outcome into the outbox. Nothing that is raised leaves ``__next__``: Dramatiq
+would restart the consumer and strand what it holds. A shard that fails is tried again later; the others go on.
 """
 
-import os
 import threading
 import time
 from collections import Counter, deque
@@ -18,10 +17,11 @@ from lockstep import errorinfo, logs, metrics
 from lockstep.capacity import Capacity
 from lockstep.claimed import ClaimedMessage
 from lockstep.envelope import decode
-from lockstep.errors import RedisUnavailable
+from lockstep.errors import LockstepError, RedisUnavailable, ScriptFailed
 from lockstep.exchange import Answer, Exchange
+from lockstep.failures import Failures
+from lockstep.outages import Outages
 from lockstep.records import Claim, Lease, Settlement
-from lockstep.service import EXIT_BROKEN
 from lockstep.states import Verb
 from lockstep.wakeup import BLOCK_SECONDS, WakeUp
 
@@ -41,6 +41,9 @@ _SHARE_SECONDS = 0.002
 
 #: Seconds after which a message that no thread has started goes back, for a worker that has time.
 _GIVE_BACK_SECONDS = 0.5
+
+#: Seconds after which an idle consumer looks for ready groups by itself, whatever its wake-up thread does.
+POLL_SECONDS: Final = 5.0
 
 #: Seconds that closing waits for Redis; what is not settled by then runs again after its lease.
 _CLOSE_SECONDS = 5.0
@@ -81,15 +84,14 @@ class LockstepConsumer(Consumer):
         self._due_at = 0.0  #: time.monotonic() when something falls due; 0: nothing known
         self._left_at = 0.0  #: time.monotonic() when ready groups were first left to others; 0: none are
         self._crowded = False  #: other queues keep the threads so busy that messages of this one went back
-        self._away_since = 0.0
-        self._retry_delay = 0.0
+        self._look_by = 0.0  #: time.monotonic() of the next look without any reason
+        self._outages = Outages(queue_name, len(self._exchanges))
+        self._failures = Failures("consumer.failed", queue=queue_name)
         self._answered = False  #: Redis has answered a turn
         self._closed = False
         self.ended = 0  #: attempts that ended here
         self.released = 0  #: messages given back because this process stops
-        blocking = broker.store.new_blocking_link(BLOCK_SECONDS)
-        self._wake_up = WakeUp(blocking, broker.store.shards(queue_name), self._on_token)
-        self._wake_up.start()
+        self._wake_up = self._start_wake_up()
 
     # -- Dramatiq's side ----------------------------------------------------------------------------------------
 
@@ -97,11 +99,28 @@ class LockstepConsumer(Consumer):
         try:
             if not self._buffer:
                 self._turn()
-        except Exception:
-            # Dramatiq would make a new consumer while this one's leases are renewed for ever: better none at all.
-            log.critical("consumer.died", queue=self.queue_name, exc_info=True)
-            os._exit(EXIT_BROKEN)
+        except BaseException as error:  # also SystemExit, which would end this thread without a word
+            self._on_defect(error)
+        else:
+            self._failures.count = 0
         return self._buffer.popleft() if self._buffer else None
+
+    def _on_defect(self, error: BaseException) -> None:
+        self._failures.note()
+        if self._failures.hopeless:
+            times = self._failures.count
+            self._broker.give_up(
+                f"the consumer of queue {self.queue_name!r} failed {times} times in a row, at last with "
+                f"{type(error).__name__}"
+            )
+        time.sleep(self._failures.pause)
+
+    def _start_wake_up(self) -> WakeUp:
+        store = self._broker.store
+        link = store.new_blocking_link(BLOCK_SECONDS)
+        wake_up = WakeUp(link, store.shards(self.queue_name), self._on_token)
+        wake_up.start()
+        return wake_up
 
     def ack(self, message: MessageProxy) -> None:
         """The worker is done with a message: end its lease as its settlement says, and retry if nobody decided."""
@@ -126,10 +145,14 @@ class LockstepConsumer(Consumer):
         self._move_samples(force=True)
         deadline = time.monotonic() + _CLOSE_SECONDS
         while (self._buffer or self._has_outgoing()) and time.monotonic() < deadline:
-            self.requeue(list(self._buffer))  # a claim whose answer was lost may fill it again
-            self._buffer.clear()
-            if not self._exchange_all(wanted=0):
-                time.sleep(0.1)
+            try:
+                self.requeue(list(self._buffer))  # a claim whose answer was lost may fill it again
+                self._buffer.clear()
+                if not self._exchange_all(wanted=0, resting=False):
+                    time.sleep(0.1)
+            except Exception:  # what is left runs again after its lease; the worker must still stop in order
+                log.critical("consumer.failed", queue=self.queue_name, exc_info=True)
+                break
         self.leave()
         for exchange in self._exchanges:
             exchange.disconnect()
@@ -150,8 +173,8 @@ class LockstepConsumer(Consumer):
 
     @property
     def connected(self) -> bool:
-        """Whether Redis answered the last turn of this consumer, which is not closed."""
-        return self._answered and not self._away_since and not self._closed
+        """Whether every shard answered when it was last asked by this consumer, which turns and is not closed."""
+        return self._answered and not self._outages and not self._failures.count and not self._closed
 
     @property
     def closed(self) -> bool:
@@ -172,7 +195,14 @@ class LockstepConsumer(Consumer):
     def _put(self, message: ClaimedMessage) -> None:
         settlement = message.settlement
         assert settlement is not None
+        if message.put_back:
+            return  # its thread died, and it was settled for it
+        message.put_back = True
         self._broker.held.remove(message)
+        if message.exchange not in self._outbox:
+            # Dramatiq has made a new consumer since. Nobody renews the lease any more, and the message runs again.
+            log.error("message.stranded", queue=self.queue_name, message_id=message.message_id)
+            return
         with self._bell:
             self._outbox[message.exchange].append(settlement)
             self._count(message, settlement)
@@ -217,7 +247,7 @@ class LockstepConsumer(Consumer):
         with self._bell:
             if not self._something_to_do():
                 if self._wanted() > 0:
-                    self._wake_up.listen()
+                    self._listen()
                 self._bell.wait(self._wait_seconds())
         self._give_back()
         self._crowded = self._crowded and len(self._broker.held) >= self._capacity.threads
@@ -225,8 +255,12 @@ class LockstepConsumer(Consumer):
             if not self._something_to_do():
                 return
         self._move_samples()
-        if not self._exchange_all(wanted=max(0, self._wanted())):
-            self._broker.pause(self._retry_delay)
+        self._exchange_all(wanted=max(0, self._wanted()))
+
+    def _listen(self) -> None:
+        if not self._wake_up.is_alive():  # it survives errors, but not everything: memory may be used up
+            self._wake_up = self._start_wake_up()
+        self._wake_up.listen()
 
     def _give_back(self) -> None:
         """Put back what should have started long ago, or not at all, because the process stops."""
@@ -242,13 +276,36 @@ class LockstepConsumer(Consumer):
                 self.requeue(late)
 
     def _something_to_do(self) -> bool:
-        if self._due_at and time.monotonic() >= self._due_at:
+        now = time.monotonic()
+        if self._due_at and now >= self._due_at:
             self._look, self._due_at = True, 0.0
-        return (self._look and self._wanted() > 0) or self._has_outgoing()
+        if now >= self._look_by:
+            self._look = True
+        wants = self._look and self._wanted() > 0
+        if self._outages:
+            return self._something_possible(now, wants=wants)
+        return wants or self._has_outgoing()
+
+    def _something_possible(self, now: float, *, wants: bool) -> bool:
+        """Whether there is something to do for a shard that does not rest after a failure."""
+        for exchange in self._exchanges:
+            if self._outages.resting(exchange, now):
+                continue
+            again = exchange in self._outages and self._wanted() > 0
+            if wants or again or self._outbox[exchange] or exchange.pending or self._exact:
+                return True
+        return False
 
     def _wait_seconds(self) -> float:
-        seconds = min(self._idle, 0.05) if self._broker.stopping else self._idle
-        return max(0.0, min(seconds, self._due_at - time.monotonic())) if self._due_at else seconds
+        now = time.monotonic()
+        until = now + (min(self._idle, 0.05) if self._broker.stopping else self._idle)
+        if self._due_at:
+            until = min(until, self._due_at)
+        if not self._look:
+            until = min(until, self._look_by)
+        if self._outages:
+            until = min(until, self._outages.next_try(now))
+        return max(0.0, until - now)
 
     def _move_samples(self, *, force: bool = False) -> None:
         now = time.monotonic()
@@ -258,24 +315,25 @@ class LockstepConsumer(Consumer):
                 self._sampled.clear()
             self._sampled_at = now
 
-    def _exchange_all(self, *, wanted: int) -> bool:
-        """One round trip with each shard; answers whether Redis answered all of them."""
-        self._look = False
+    def _exchange_all(self, *, wanted: int, resting: bool = True) -> bool:
+        """One round trip with each shard; answers whether all of them answered.
+
+        A shard that failed a moment ago is left out, unless ``resting`` is false.
+        """
+        self._look, now = False, time.monotonic()
+        if wanted:
+            self._look_by = now + POLL_SECONDS
         due_at = left_at = 0.0
-        insist = bool(self._left_at) and time.monotonic() >= self._left_at + _SHARE_SECONDS
+        insist = bool(self._left_at) and now >= self._left_at + _SHARE_SECONDS
         for exchange in self._exchanges:
+            if resting and self._outages and self._outages.resting(exchange, now):
+                continue
+            asked_at = time.monotonic()
             try:
-                if exchange.pending:
-                    self._accept(exchange, exchange.resend())
-                    self._look = True
-                    continue
-                settlements, counters = self._take_outgoing(exchange)
-                want = max(0, min(wanted, self._wanted())) if wanted else 0
-                answer = exchange.request(settlements, counters, want, -1 if insist else exchange.held)
-                claim = self._accept(exchange, answer)
-            except RedisUnavailable as error:
-                self._on_away(error)
-                return False
+                claim = self._exchange(exchange, wanted, insist=insist)
+            except (RedisUnavailable, ScriptFailed) as error:
+                self._on_away(exchange, error, asked_at)
+                continue
             if claim is not None:
                 if claim.shared:
                     left_at = self._left_at or time.monotonic()
@@ -286,8 +344,24 @@ class LockstepConsumer(Consumer):
                     due_at = _sooner(due_at, time.monotonic() + claim.next_due_ms / 1000)
         if wanted:
             self._due_at, self._left_at = due_at, left_at
-        self._on_back()
-        return True
+        self._answered = self._answered or not self._outages
+        return not self._outages
+
+    def _exchange(self, exchange: Exchange, wanted: int, *, insist: bool) -> Claim | None:
+        if exchange.pending:
+            self._look = True  # what it asks for was wanted some time ago
+        if exchange.settling:
+            answer = exchange.resend()
+        else:
+            settlements, counters = self._take_outgoing(exchange)
+            want = max(0, min(wanted, self._wanted())) if wanted else 0
+            answer = exchange.request(settlements, counters, want, -1 if insist else exchange.held)
+        claim = self._accept(exchange, answer)
+        if answer.error is not None:
+            raise answer.error
+        if self._outages:
+            self._outages.ended(exchange)
+        return claim
 
     def _take_outgoing(self, exchange: Exchange) -> tuple[list[Settlement], Counter[str]]:
         with self._bell:
@@ -307,7 +381,14 @@ class LockstepConsumer(Consumer):
             with self._bell:
                 self._hold(exchange, len(claim.leases))
             for lease in claim.leases:
-                self._take(exchange, lease, claim.now_ms, answer.sent_at)
+                try:
+                    self._take(exchange, lease, claim.now_ms, answer.sent_at)
+                except Exception:  # its lease runs out; after MAX_CRASHES it is a dead letter
+                    log.critical(
+                        "message.stranded", queue=self.queue_name, message_id=lease.id, exc_info=True
+                    )
+                    with self._bell:
+                        self._hold(exchange, -1)
         return claim
 
     def _take(self, exchange: Exchange, lease: Lease, now_ms: int, sent_at: float) -> None:
@@ -355,31 +436,25 @@ class LockstepConsumer(Consumer):
 
     # -- Redis away and back ------------------------------------------------------------------------------------
 
-    def _on_away(self, error: RedisUnavailable) -> None:
-        self._look = True
-        if not self._away_since:
-            self._away_since = time.monotonic()
-            log.error("redis.lost", queue=self.queue_name, error=str(error))
-        self._retry_delay = min(1.0, self._retry_delay * 2 or 0.05)
-
-    def _on_back(self) -> None:
-        self._answered = True
-        if self._away_since:
-            log.info(
-                "redis.back", queue=self.queue_name, seconds=round(time.monotonic() - self._away_since, 3)
+    def _on_away(self, exchange: Exchange, error: RedisUnavailable | ScriptFailed, asked_at: float) -> None:
+        self._outages.began(exchange, error, asked_at)
+        for settlement in exchange.abandon():
+            log.critical(
+                "message.stranded", queue=self.queue_name, message_id=settlement.id, verb=settlement.verb
             )
-            self._away_since = self._retry_delay = 0.0
 
     def leave(self) -> None:
-        """Say that nothing is held here any more, unless something is."""
-        if self._has_outgoing():
-            log.error("redis.lost", queue=self.queue_name, unsettled=sum(map(len, self._outbox.values())))
-            return
+        """Say of each shard that nothing is held there any more, unless something is."""
         for exchange in self._exchanges:
+            if unsettled := len(self._outbox[exchange]) + exchange.pending:
+                log.error(
+                    "redis.lost", queue=self.queue_name, shard=exchange.shard.shard, unsettled=unsettled
+                )
+                continue
             try:
                 self._broker.store.leave(exchange.shard, self._broker.owner, exchange.sessions)
-            except RedisUnavailable:
-                return  # the next life of Redis waits for us one lease longer than it must
+            except LockstepError:
+                continue  # the next life of Redis waits for us one lease longer than it must
 
 
 def _kind(settlement: Settlement) -> dict[str, object]:

@@ -8,15 +8,21 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lockstep import replies, scripts
+from lockstep.errors import LockstepError, RedisUnavailable, ScriptFailed
 from lockstep.keys import ShardKeys, global_key
 from lockstep.link import Call, Link
 from lockstep.records import Claim, Settlement
+from lockstep.refusals import unavailable
 from lockstep.settings import Settings
 from lockstep.states import Verb
+
+#: Times, and seconds (at least one lease), after which a settle that a script refuses each time is given up.
+_PATIENCE_TIMES: Final = 5
+_PATIENCE_SECONDS: Final = 30.0
 
 #: A settlement's answer: the message was to be cancelled, and now is, whatever was asked.
 _CANCELLED_INSTEAD: Final = 2
@@ -42,6 +48,7 @@ class Answer:
     cancelled: list[Settlement]  #: their messages are cancelled, as asked or because an operator was faster
     claim: Claim | None
     sent_at: float  #: ``time.monotonic()`` before the request left: leases count from here
+    error: RedisUnavailable | ScriptFailed | None = None  #: why one of settle and claim was refused
 
 
 class Exchange:
@@ -54,12 +61,20 @@ class Exchange:
         self._owner = owner
         self._keys = (shard.meta, global_key(settings.queue_namespace, "limits"))
         self._pending: Request | None = None
+        self._unanswered = False  #: the pending request was sent, and an answer to it was lost
+        self._refusals = 0  #: how often a script refused the settle of the pending request
+        self._asked_at = 0.0  #: ``time.monotonic()`` when the pending request was made
         self.held = 0  #: claimed here and not yet to be settled; kept by the consumer
 
     @property
     def pending(self) -> bool:
-        """Whether a request waits for its answer; it must be sent before another."""
+        """Whether a request waits for its answer."""
         return self._pending is not None
+
+    @property
+    def settling(self) -> bool:
+        """Whether a settle waits for its answer; it must be sent before another."""
+        return self._pending is not None and self._pending.settle is not None
 
     @property
     def sessions(self) -> tuple[str, str]:
@@ -69,23 +84,32 @@ class Exchange:
     def request(
         self, settlements: Sequence[Settlement], counters: Counter[str], wanted: int, held: int
     ) -> Answer:
-        """Settle, count, and claim up to ``wanted`` heads.
+        """Settle, count, and claim up to ``wanted`` heads; a claim that waits for its answer goes along instead.
 
         ``held`` leases are held here already, so that claimers share out evenly what is ready; -1: as if alone.
 
         Raises:
           RedisUnavailable: the request is kept: call ``resend`` until it answers.
         """
-        assert self._pending is None
+        assert not self.settling
         settle = None
         if settlements or counters:
-            settle = self._settle_arguments(settlements, counters, claims=wanted > 0)
-        number = self._link.next_number() if wanted else None
-        self._pending = Request(settlements, settle, number, secrets.token_hex(8), wanted, held)
+            claims = wanted > 0 or self._pending is not None
+            settle = self._settle_arguments(settlements, counters, claims=claims)
+        if self._pending is not None:
+            self._pending = replace(self._pending, settlements=settlements, settle=settle)
+        else:
+            number = self._link.next_number() if wanted else None
+            self._pending = Request(settlements, settle, number, secrets.token_hex(8), wanted, held)
+            self._unanswered = False
+        self._refusals, self._asked_at = 0, time.monotonic()
         return self.resend()
 
     def resend(self) -> Answer:
         """Send the request that waits for its answer.
+
+        One of a settle and a claim may be refused while the other was done. A settle that was refused is kept. A claim
+        that was refused took nothing, unless an answer to it was lost before: then it is kept, for its leases.
 
         Raises:
           RedisUnavailable: it still waits.
@@ -93,18 +117,45 @@ class Exchange:
         request = self._pending
         assert request is not None
         sent_at = time.monotonic()
-        answers = self._link.run(lambda: self._calls(request))
+        unanswered, self._unanswered = self._unanswered, True
+        found = self._link.run_each(lambda: self._calls(request))
+        try:
+            answer = _read(request, found, sent_at)
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            # Another reply than that of our scripts: whatever sent it, the next connection may be better.
+            self._link.disconnect()
+            raise unavailable(error) from error
+        self._unanswered = unanswered
+        self._keep(request, found, unanswered=unanswered)
+        return answer
+
+    def _keep(self, request: Request, found: Sequence[Any], *, unanswered: bool) -> None:
+        """Keep of a request what was refused and must be sent again."""
+        settle = request.settle is not None and isinstance(found[0], LockstepError)
+        claim = request.wanted > 0 and isinstance(found[-1], RedisUnavailable) and unanswered
         self._pending = None
-        lost: list[Settlement] = []
-        cancelled: list[Settlement] = []
-        if request.settle is not None:
-            for settlement, answer in zip(request.settlements, answers[0], strict=True):
-                if not answer:
-                    lost.append(settlement)
-                elif answer == _CANCELLED_INSTEAD or settlement.verb is Verb.CANCEL:
-                    cancelled.append(settlement)
-        claim = replies.claim(answers[-1]) if request.wanted else None
-        return Answer(lost, cancelled, claim, sent_at)
+        if settle:
+            self._refusals += isinstance(found[0], ScriptFailed)
+        if settle or claim:
+            self._pending = replace(
+                request,
+                settlements=request.settlements if settle else (),
+                settle=request.settle if settle else None,
+                claim_number=request.claim_number if claim else None,
+                wanted=request.wanted if claim else 0,
+            )
+
+    def abandon(self) -> Sequence[Settlement]:
+        """Give up a settle that a script refused again and again; return what was not settled, or nothing yet.
+
+        Its leases have run out by then, for nobody renews them: the messages run again, and one that is the reason
+        is a dead letter after MAX_CRASHES.
+        """
+        until = self._asked_at + max(_PATIENCE_SECONDS, self._settings.lease_seconds)
+        if self._pending is None or self._refusals < _PATIENCE_TIMES or time.monotonic() < until:
+            return ()
+        settlements, self._pending = self._pending.settlements, None
+        return settlements
 
     def disconnect(self) -> None:
         """Close the connection."""
@@ -134,6 +185,23 @@ class Exchange:
         for settlement in settlements:
             arguments += settlement_arguments(settlement)
         return tuple(arguments)
+
+
+def _read(request: Request, found: Sequence[Any], sent_at: float) -> Answer:
+    """Return the answer that the replies to a request make; an error reply stands for itself alone."""
+    error = next((one for one in found if isinstance(one, (RedisUnavailable, ScriptFailed))), None)
+    lost: list[Settlement] = []
+    cancelled: list[Settlement] = []
+    if request.settle is not None and not isinstance(found[0], LockstepError):
+        for settlement, answer in zip(request.settlements, found[0], strict=True):
+            if not answer:
+                lost.append(settlement)
+            elif answer == _CANCELLED_INSTEAD or settlement.verb is Verb.CANCEL:
+                cancelled.append(settlement)
+    claim = None
+    if request.wanted and not isinstance(found[-1], LockstepError):
+        claim = replies.claim(found[-1])
+    return Answer(lost, cancelled, claim, sent_at, error)
 
 
 def settlement_arguments(one: Settlement) -> tuple[Any, ...]:  # noqa: PLR0911  (one for each verb)

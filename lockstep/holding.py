@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lockstep import logs
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import Cancelled, RedisUnavailable
+from lockstep.errors import Cancelled, LockstepError, RedisUnavailable, ScriptFailed
 from lockstep.keys import ShardKeys
 from lockstep.records import Renewal
 
@@ -66,6 +66,7 @@ class Renewer:
         self._held = held
         self._lease = store.settings.lease_seconds
         self._margin = margin
+        self._failing: set[ShardKeys] = set()  # shards whose leases could not be renewed in the last run
 
     @property
     def interval(self) -> float:
@@ -73,16 +74,30 @@ class Renewer:
         return self._lease / 12
 
     def run_once(self) -> int:
-        """Renew what is due; answers how many leases that was."""
+        """Renew what is due; answers how many leases that was.
+
+        A shard that fails holds up no other: it comes last, and until it works all leases count as due in each run,
+        for the next run may have to wait for it.
+        """
         due: dict[ShardKeys, list[ClaimedMessage]] = defaultdict(list)
         threshold = time.monotonic() + self._lease * 2 / 3 - self._margin
         for message in self._held.all():
-            if message.deadline < threshold and not message.lost:
+            if (self._failing or message.deadline < threshold) and not message.lost:
                 due[message.exchange.shard].append(message)
         if not due:
             self._connect()
-        for shard, messages in due.items():
-            self._extend(shard, messages)
+        failing: set[ShardKeys] = set()
+        defect: Exception | None = None
+        for shard in sorted(due, key=self._failing.__contains__):
+            try:
+                if not self._extend(shard, due[shard]):
+                    failing.add(shard)
+            except Exception as error:
+                failing.add(shard)
+                defect = error
+        self._failing = failing
+        if defect is not None:
+            raise defect
         return sum(map(len, due.values()))
 
     def close(self) -> None:
@@ -92,16 +107,17 @@ class Renewer:
     def _connect(self) -> None:
         """Stand ready: a new connection takes several round trips, and a lease may not have the time."""
         if not self._link.connected:
-            with suppress(RedisUnavailable):  # the consumers say so; here it is tried again soon
+            with suppress(LockstepError):  # the consumers say so; here it is tried again soon
                 self._link.command("PING")
 
-    def _extend(self, shard: ShardKeys, messages: list[ClaimedMessage]) -> None:
+    def _extend(self, shard: ShardKeys, messages: list[ClaimedMessage]) -> bool:
+        """Renew the leases of one shard; answers whether that was possible."""
         sent_at = time.monotonic()
         try:
             answers = self._store.extend(self._link, shard, [(m.lease.ref, m.lease.token) for m in messages])
-        except RedisUnavailable as error:
+        except (RedisUnavailable, ScriptFailed) as error:
             log.warning("lease.unrenewed", queue=shard.queue, leases=len(messages), error=str(error))
-            return
+            return False
         for message, held in zip(messages, answers, strict=True):
             if held is Renewal.CANCELLING:
                 _ask_to_cancel(message)
@@ -109,6 +125,7 @@ class Renewer:
                 message.deadline = sent_at + self._lease - self._margin
             else:
                 message.deadline = 0.0
+        return True
 
 
 class Interrupter:

@@ -4,6 +4,7 @@ A link is used by one thread at a time. Each is a *session*: the scripts remembe
 it, so that a call whose answer was lost is sent again and changes nothing twice.
 """
 
+import re
 import secrets
 import socket
 import time
@@ -14,36 +15,27 @@ from typing import Any, Final
 from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    DataError,
+    InvalidResponse,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from lockstep.errors import RedisUnavailable, ScriptFailed
+from lockstep.errors import LockstepError, RedisUnavailable, ScriptFailed
+from lockstep.refusals import classify, unavailable
 from lockstep.scripts import Script
 from lockstep.settings import Settings
 
 #: Each try may take half of the time-out, so that one resend fits into it.
 _TRIES: Final = 2
 
-#: Words of error replies that say "not now", as opposed to "this script is wrong".
-_PASSING: Final = (
-    *(
-        "OOM ",
-        "command not allowed when used memory",
-        "LOADING ",
-        "BUSY ",
-        "MASTERDOWN ",
-        "MISCONF ",
-        "NOREPLICAS ",
-    ),
-    *("CLUSTERDOWN ", "TRYAGAIN ", "NOAUTH ", "NOPERM "),
-)
-
-#: What OpenSSL calls a certificate that it does not trust, and what can be done about it.
-_UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
-_UNTRUSTED_HINT: Final = (
-    "Name the certificate of who signed it in REDIS_CA_FILE, or set REDIS_TLS_VERIFY=false."
-)
+#: The run id in the reply to INFO.
+_RUN_ID: Final = re.compile(rb"^run_id:([!-~]{8})", re.MULTILINE)
 
 #: A script, its KEYS, its ARGV.
 Call = tuple[Script, tuple[str, ...], Sequence[Any]]
@@ -86,13 +78,6 @@ def make_pool(settings: Settings, *, socket_timeout: float) -> ConnectionPool:
     )
 
 
-def unavailable(error: Exception) -> RedisUnavailable:
-    """The error that tells callers that Redis cannot work now; never names a password."""
-    # Waiting does not help against a certificate that is not trusted: say what does.
-    hint = f" {_UNTRUSTED_HINT}" if _UNTRUSTED in str(error) else ""
-    return RedisUnavailable(f"Redis is not available: {type(error).__name__}: {error}{hint}")
-
-
 class Link:
     """One connection, one session."""
 
@@ -122,8 +107,22 @@ class Link:
         The calls it makes must carry the numbers of the first try.
 
         Raises:
-          RedisUnavailable: no answer, or one that says "not now": nothing is known, sending again is safe.
+          RedisUnavailable: no answer, or an error reply that is not a script's own: sending again is safe.
           ScriptFailed: a script broke.
+        """
+        replies = self.run_each(build, tries=tries)
+        for reply in replies:
+            if isinstance(reply, LockstepError):
+                raise reply
+        return replies
+
+    def run_each(
+        self, build: Callable[[], list[Call]], *, tries: int = _TRIES
+    ) -> list[Any | RedisUnavailable | ScriptFailed]:
+        """As ``run``, but return an error reply in its place: the other scripts of the round trip have run.
+
+        Raises:
+          RedisUnavailable: no answer: nothing is known, sending again is safe.
         """
         deadline = time.monotonic() + self._timeout
         while True:
@@ -131,13 +130,13 @@ class Link:
             try:
                 return self._run_once(build)
             except RedisUnavailable:
-                raise  # an answer, though one that says "not now"; it is an OSError too
+                raise  # of a server that cannot be used; it is an OSError too
+            except DataError:
+                raise  # an argument of ours that cannot be sent, and was not: a defect
             except (RedisConnectionError, RedisTimeoutError, OSError) as error:
                 self.disconnect()
                 if tries <= 0 or time.monotonic() >= deadline:
                     raise unavailable(error) from error
-            except ResponseError as error:
-                raise self._translated(error) from error
             except RedisError as error:
                 self.disconnect()
                 raise unavailable(error) from error
@@ -150,7 +149,8 @@ class Link:
         """Send one plain command that may be sent twice, and answer its reply.
 
         Raises:
-          RedisUnavailable: no answer, or one that says "not now".
+          RedisUnavailable: no answer, or any error reply.
+          ScriptFailed: the command was to load a script that the server cannot compile.
         """
         try:
             try:
@@ -159,7 +159,11 @@ class Link:
                 self.disconnect()  # the connection may have died long ago, unused: Redis need not be away
                 return self._command_once(*parts)
         except ResponseError as error:
-            raise self._translated(error) from error
+            raise self._refused(error, "command") from error
+        except RedisUnavailable:
+            raise
+        except DataError:
+            raise  # an argument of ours that cannot be sent, and was not: a defect
         except (RedisError, OSError) as error:
             self.disconnect()
             raise unavailable(error) from error
@@ -187,7 +191,7 @@ class Link:
     def _command_once(self, *parts: Any) -> Any:
         connection = self._connected()
         connection.send_command(*parts)
-        return connection.read_response()
+        return _read(connection)
 
     def _run_once(self, build: Callable[[], list[Call]]) -> list[Any]:
         connection = self._connected()
@@ -197,9 +201,9 @@ class Link:
             # The server forgot its scripts (restart, failover, SCRIPT FLUSH). Those of this call that did run
             # answer from their session when they are sent again.
             replies = self._exchange(connection, calls, whole=True)
-        for (script, _, _), reply in zip(calls, replies, strict=True):
-            if isinstance(reply, Exception):
-                raise self._translated(reply, script.name) from reply
+        for number, reply in enumerate(replies):
+            if isinstance(reply, ResponseError):
+                replies[number] = self._refused(reply, calls[number][0].name)
         return replies
 
     def _exchange(self, connection: Connection, calls: list[Call], *, whole: bool = False) -> list[Any]:
@@ -211,7 +215,7 @@ class Link:
         replies = []
         for _ in calls:
             try:
-                replies.append(connection.read_response())
+                replies.append(_read(connection))
             except ResponseError as error:
                 replies.append(error)
         return replies
@@ -221,12 +225,11 @@ class Link:
             connection = self._pool.get_connection()
             try:
                 connection.send_command("INFO", "server")
-                info = bytes(connection.read_response())
+                self.epoch = _run_id(_read(connection))
             except BaseException:
                 connection.disconnect()
                 self._pool.release(connection)
                 raise
-            self.epoch = info.split(b"\nrun_id:", 1)[1][:8].decode()
             self._connection = connection
         if (
             self._aborted
@@ -234,12 +237,31 @@ class Link:
             raise RedisConnectionError("closed")
         return self._connection
 
-    def _translated(self, error: Exception, script: str = "command") -> Exception:
-        text = str(error)
-        # An error inside a script wraps the word that says what it was.
-        if isinstance(error, OutOfMemoryError) or any(word in text for word in _PASSING):
-            return unavailable(error)
-        if isinstance(error, ReadOnlyError) or "READONLY " in text:
-            self.disconnect()  # after a failover another server may answer under this address
-            return unavailable(error)
-        return ScriptFailed(script, text)
+    def _refused(self, error: ResponseError, script: str) -> RedisUnavailable | ScriptFailed:
+        refusal = classify(error, script)
+        refusal.__cause__ = error
+        if isinstance(refusal, RedisUnavailable) and not isinstance(error, OutOfMemoryError):
+            self.disconnect()  # after a failover, or behind a proxy, another server may answer the next connection
+        return refusal
+
+
+def _read(connection: Connection) -> Any:
+    """Return the next reply; one that the client cannot even read counts as a broken connection."""
+    try:
+        return connection.read_response()
+    except (RedisError, OSError):
+        raise
+    except Exception as error:  # bytes that are no text, a type that the protocol does not have
+        raise InvalidResponse(f"{type(error).__name__}: {error}") from error
+
+
+def _run_id(info: Any) -> str:
+    """Return the first 8 characters of the run id in the reply to INFO.
+
+    Raises:
+      RedisUnavailable: there is none. Without it nobody can tell one life of Redis from the next.
+    """
+    found = _RUN_ID.search(info) if isinstance(info, bytes) else None
+    if found is None:
+        raise RedisUnavailable("Redis is not available: its reply to INFO has no run_id")
+    return found[1].decode("ascii")

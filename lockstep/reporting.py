@@ -67,7 +67,8 @@ class Reporter:
     """Reports one process: at its start, when its state changes, and every ``REPORT_SECONDS``.
 
     While Redis is away nothing is reported, and the process is forgotten; soon after Redis is back it is known again.
-    If the thread of the reporter breaks, the work goes on: that nobody hears of the process any more says so.
+    If a report fails for another reason, the work goes on and it is tried again: that nobody hears of the process
+    meanwhile says so.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Reporter:
         self._reported_at = float("-inf")
         self._leaving = False
         self._left = threading.Event()
-        self._service = Service("reporter", self, lambda: None)
+        self._service = Service("reporter", self, lambda _: None)
 
     # -- what the process calls ---------------------------------------------------------------------------------
 

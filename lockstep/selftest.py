@@ -60,12 +60,18 @@ def _go_round(store: Store, exchange: Exchange, queue: str) -> None:
     payload = secrets.token_bytes(32)  # opaque bytes, as every payload is
     message = NewMessage(id=queue, actor="self-test", payload=payload, group=_GROUP)
     store.enqueue(queue, [message])
-    claim = exchange.request([], Counter(), wanted=1, held=-1).claim
+    claimed = exchange.request([], Counter(), wanted=1, held=-1)
+    claim = claimed.claim
+    if claimed.error is not None:
+        raise claimed.error
     if claim is None or [(one.id, one.payload) for one in claim.leases] != [(queue, payload)]:
         raise SelfTestFailed("a message that was enqueued could not be claimed")
     (lease,) = claim.leases
     done = Settlement(ref=lease.ref, token=lease.token, id=lease.id, verb=Verb.COMPLETE)
-    if exchange.request([done], Counter(), wanted=0, held=0).lost:
+    settled = exchange.request([done], Counter(), wanted=0, held=0)
+    if settled.error is not None:
+        raise settled.error
+    if settled.lost:
         raise SelfTestFailed("a claimed message could not be settled")
 
 

@@ -17,7 +17,7 @@ from lockstep.processes import ProcessState, ProcessType
 from lockstep.reaper import Reaper
 from lockstep.reporting import Look, Reporter, identity
 from lockstep.roles import Choice, Role
-from lockstep.service import EXIT_BROKEN, Periodic, Service
+from lockstep.service import Service
 from lockstep.settings import Settings
 
 log = logs.get_logger("lockstep.worker")
@@ -45,6 +45,7 @@ class Lifecycle(Middleware):
     def after_process_boot(self, broker: Any) -> None:
         """In each process that Dramatiq's master started: logs, signals, and an eye on the master."""
         logs.configure(self._settings)
+        broker.owns_process = True
         started_by = (
             multiprocessing.parent_process()
         )  # which is not the parent where a server of forks stands between
@@ -71,17 +72,18 @@ class Lifecycle(Middleware):
             claimer=broker.owner,
             held=broker.held,
         )
-        reaper.run_once()
-        work: dict[str, Periodic] = {
-            "renewer": renewer,
-            "interrupter": Interrupter(
-                broker.held, margin=broker.lease_margin, grace=self._settings.cancel_grace
-            ),
-            "reaper": reaper,
-        }
-        self._services = [Service(name, each, _die) for name, each in work.items()]
+        interrupter = Interrupter(broker.held, margin=broker.lease_margin, grace=self._settings.cancel_grace)
+        self._services = [
+            # Nothing but defects can fail here, and nobody else ends an actor that must not go on.
+            Service("interrupter", interrupter, broker.give_up, times=3, seconds=0.0),
+            Service("renewer", renewer, broker.give_up),
+            Service("reaper", reaper, broker.give_up),
+        ]
         for service in self._services:
             service.start()
+        self._services[-1].wake()
+        # Wake-up notifications are for consumers that are known. While Redis is silent, nobody waits for it here.
+        reaper.ran.wait(self._settings.redis_timeout)
         self._tell(choice, broker.get_declared_queues())
 
     def _choose(self, worker: Any) -> Choice:
@@ -215,7 +217,3 @@ def look_at(broker: Any, choice: Choice) -> Look:
     else:
         state = ProcessState.STARTING
     return Look(state, broker.running, broker.ended, tuple(sorted(queues)))
-
-
-def _die() -> None:
-    os._exit(EXIT_BROKEN)

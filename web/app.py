@@ -1,7 +1,6 @@
 """The application: a route table, a middleware list and an exception map."""
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -11,11 +10,12 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from lockstep.broker import LockstepBroker
-from lockstep.errors import RedisUnavailable
+from lockstep.ending import end_process
+from lockstep.errors import LockstepError
 from lockstep.processes import ProcessState, ProcessType
 from lockstep.reaper import Reaper
 from lockstep.reporting import Look, Reporter, identity
-from lockstep.service import EXIT_BROKEN, Service
+from lockstep.service import Service
 from lockstep.settings import Settings
 from web.context import ANSWER_SECONDS, THREADS, Context, Threads
 from web.draining import CloseConnections
@@ -41,13 +41,13 @@ def create_app(broker: LockstepBroker, settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         # Recovery must not depend on a worker being alive: every web process reaps as well.
-        reaper = Service("reaper", Reaper(broker.store, broker.store.queues), _exit_broken)
+        reaper = Service("reaper", Reaper(broker.store, broker.store.queues), end_process)
         reaper.start()
         serving = threading.Event()
         reporter = make_reporter(context, serving)
         reporter.start()
         context.draining.listen(settings.web_drain_seconds, reporter.wake, context.feed.close)
-        with suppress(RedisUnavailable):  # then the reaper does it
+        with suppress(LockstepError):  # then the reaper does it
             await context.threads.run(broker.store.intake.boot)
         serving.set()
         yield
@@ -80,10 +80,6 @@ def make_reporter(context: Context, serving: threading.Event) -> Reporter:
     broker = context.broker
     process = identity(ProcessType.WEB, broker.owner, context.settings, capacity=THREADS)
     return Reporter(broker.store.processes, process, look)
-
-
-def _exit_broken() -> None:
-    os._exit(EXIT_BROKEN)
 
 
 def build() -> Starlette:

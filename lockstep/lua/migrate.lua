@@ -8,7 +8,7 @@
 
 local number, oldest = tonumber(ARGV[1]), tonumber(ARGV[2])
 if not number or not oldest or number < 1 or oldest < 1 or oldest > number then
-    return redis.error_reply('ERR expected 1 <= oldest <= number')
+    error('expected 1 <= oldest <= number')
 end
 local was = redis.call('HMGET', KEYS[1], 'number', 'oldest', 'at')
 local was_number, was_oldest, at = tonumber(was[1]) or 0, tonumber(was[2]) or 0, tonumber(was[3]) or 0
