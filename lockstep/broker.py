@@ -213,13 +213,20 @@ class LockstepBroker(Broker):
         return current is not None and name in current.options
 
     def _check_follow_up(self) -> bool:
-        """Whether a running actor sends; one whose lease is lost may not: another process may be sending the same."""
+        """Return whether a send belongs to accepted work: this process runs a message, under a lease that it holds.
+
+        That is known of the process and not of the thread, because the threads that an actor starts do not know whose
+        they are. If the message ends between this check and the send, the send is still accepted.
+
+        Raises:
+          LeaseLost: the sender runs a message whose lease is lost; another process may be sending the same.
+        """
         current: Any = CurrentMessage.get_current_message()
-        if not isinstance(current, ClaimedMessage):
-            return False
-        if not current.holds():
-            raise LeaseLost
-        return True
+        if isinstance(current, ClaimedMessage) and current.in_actor:
+            if not current.holds():
+                raise LeaseLost
+            return True
+        return any(message.in_actor and message.holds() for message in self.held.all())
 
     # -- consuming ----------------------------------------------------------------------------------------------
 

@@ -78,6 +78,11 @@ class ClaimedMessage(MessageProxy):
         """The place in the order of acceptance of its shard."""
         return self.lease.sequence
 
+    @property
+    def in_actor(self) -> bool:
+        """Whether its actor has begun here and has not ended."""
+        return self._thread is not None
+
     def holds(self) -> bool:
         """Whether the lease surely holds now, by this process's own clock."""
         return not self.lost and time.monotonic() < self.deadline
