@@ -1,15 +1,18 @@
 """A Dramatiq broker that keeps messages of a group in order."""
 
 import logging
+import math
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from dramatiq import Broker, Message
 from dramatiq.broker import Consumer
+from dramatiq.common import q_name
+from dramatiq.errors import QueueNotFound
 from dramatiq.middleware import (
     Callbacks,
     CurrentMessage,
@@ -17,14 +20,17 @@ from dramatiq.middleware import (
     Middleware,
     MiddlewareError,
     Pipelines,
+    Retries,
     SkipMessage,
 )
 from dramatiq.results import Results
 
 from lockstep import logs, metrics
+from lockstep.assembly import default_middleware, kept_of_kind, settings_with
 from lockstep.checks import MAX_BATCH, check_key
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
+from lockstep.emptying import flush, wait_until_empty
 from lockstep.ending import give_up
 from lockstep.envelope import current_encoder
 from lockstep.errors import IdempotencyConflict, InvalidMessage, LeaseLost, UnknownActor
@@ -38,6 +44,11 @@ from lockstep.store import Store
 from lockstep.workqueue import WorkQueue
 
 log = logs.get_logger("lockstep.broker")
+
+#: Options that the engine itself understands, whatever the middleware.
+_ENGINE_OPTIONS: Final = frozenset(
+    {"group", "group_by", "on_dead", "validate", "hold_place", "unique", "unique_by", "retention"}
+)
 
 #: Signals of a worker thread about a claimed message, besides ``process_message``.
 _OF_A_CLAIM: Final = frozenset({"skip_message", "ack", "nack"})
@@ -53,13 +64,33 @@ def _without_arguments(record: logging.LogRecord) -> bool:
 class LockstepBroker(Broker):
     """Sends and consumes messages; connects when it is first used.
 
-    The middleware of the project (``middleware.default()``) is what keeps the promises about outcomes: a broker
-    with another list keeps the order, but retries every message that none of its middleware settled.
+    It always has the middleware of the project (``middleware.default()``), which the guarantees rest on.
     """
 
     def __init__(
-        self, settings: Settings, *, store: Store | None = None, middleware: list[Middleware] | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        store: Store | None = None,
+        middleware: Iterable[Middleware] = (),
+        **options: Any,
     ) -> None:
+        """Make a broker of the environment's settings.
+
+        Args:
+          settings: None: those of the environment, with ``options`` in their place.
+          store: None: one that connects when it is first used.
+          middleware: added to that of the project, as by ``add_middleware``.
+          options: settings by their lower-case names, such as ``redis_url``.
+
+        Raises:
+          InvalidSettings: a setting is wrong.
+          TypeError: there is no such setting.
+        """
+        if settings is None:
+            settings = settings_with(options)
+        elif options:
+            raise TypeError("give settings, or options, but not both")
         self._hooks: dict[str, list[Callable[..., None]]] = {}
         self.settings = settings
         self.store = store or Store.connect(settings)
@@ -75,19 +106,11 @@ class LockstepBroker(Broker):
         self._held_back: set[str] = set()  # what must be known first
         self._consumers: list[LockstepConsumer] = []
         self._ended = self._released = 0  # of consumers that are gone
-        super().__init__(middleware=[] if middleware is None else middleware)
+        super().__init__(middleware=default_middleware(settings, self.store))
         self.queues: set[str] = set()
-        # What the engine itself understands, whatever the middleware.
-        self.actor_options |= {
-            "group",
-            "group_by",
-            "on_dead",
-            "validate",
-            "hold_place",
-            "unique",
-            "unique_by",
-            "retention",
-        }
+        for one in middleware or ():
+            self.add_middleware(one)
+        self.actor_options |= _ENGINE_OPTIONS
 
     @property
     def encoder(self) -> Any:
@@ -196,6 +219,8 @@ class LockstepBroker(Broker):
         given = message
         if message.actor_name not in self.actors:
             raise UnknownActor(message.actor_name)
+        if type(delay) is float and math.isfinite(delay):
+            delay = math.ceil(delay)  # as in Dramatiq, any number of milliseconds; never sooner than asked
         check_names(given.options, self._knows_option)
         if self._hooks_of("before_enqueue"):
             message = hooked_copy(given)
@@ -203,6 +228,13 @@ class LockstepBroker(Broker):
             self.emit_before("enqueue", message, hook_delay)
             self._hooked_options.update(message.options)
         prepared = prepare(self, message, delay, self.settings.max_payload_bytes, given=given)
+        current: Any = CurrentMessage.get_current_message()
+        if current is not None and current.message_id == prepared.new.id:
+            raise InvalidMessage(
+                "/id",
+                "this message runs now under this id: raise dramatiq.Retry(delay=...) to run it again, or send a copy"
+                " with another message_id",
+            )
         return with_words(prepared) if self.settings.search_index else prepared
 
     def _knows_option(self, name: str) -> bool:
@@ -329,12 +361,79 @@ class LockstepBroker(Broker):
         """Close the connections."""
         self.store.close()
 
+    # -- for the tests of an application ---------------------------------------------------------------------------
+
+    def join(self, queue_name: str, *, timeout: int | None = None, interval: int = 100) -> None:
+        """Wait until nothing of a queue is scheduled, waits, runs or backs off, in any process.
+
+        Args:
+          queue_name: a declared queue.
+          timeout: milliseconds, None: without end.
+          interval: milliseconds between two looks.
+
+        Raises:
+          QueueNotFound: it was never declared here.
+          QueueJoinTimeout: something is left; the text tells what.
+        """
+        seconds = None if timeout is None else timeout / 1000
+        wait_until_empty(self.store, self._declared(queue_name), timeout=seconds, interval=interval / 1000)
+
+    def flush(self, queue_name: str) -> None:
+        """Remove every message of a queue that does not run, dead letters too.
+
+        Raises:
+          QueueNotFound: it was never declared here.
+        """
+        flush(self.store, self._declared(queue_name))
+
+    def flush_all(self) -> None:
+        """Remove every message of the declared queues that does not run."""
+        for queue_name in self.get_declared_queues():
+            self.flush(queue_name)
+
+    def _declared(self, queue_name: str) -> str:
+        name = q_name(
+            queue_name
+        )  # Dramatiq's names of its delayed and dead messages stand for the same queue
+        if name not in self.queues:
+            raise QueueNotFound(queue_name)
+        return name
+
     # -- middleware: as in Dramatiq, without calling hooks that do nothing ---------------------------------------
 
-    def add_middleware(self, middleware: Middleware, **places: Any) -> None:
-        """Add a middleware, as in Dramatiq."""
+    def add_middleware(
+        self,
+        middleware: Middleware,
+        *,
+        before: type[Middleware] | None = None,
+        after: type[Middleware] | None = None,
+    ) -> None:
+        """Add a middleware: at the end, or next to one of the class ``before`` or ``after``.
+
+        One of a kind that this broker has already, such as ``Results``, takes the place of that one. Of a kind that the
+        project extends, such as ``TimeLimit``, only the parameters count. ``Retries`` is left out: the broker retries.
+
+        Raises:
+          ValueError: there is none of the class ``before`` or ``after``.
+        """
         self._hooks = {}
-        super().add_middleware(middleware, **places)
+        if isinstance(middleware, Retries):
+            log.warning(
+                "middleware.left_out",
+                middleware="Retries",
+                why="the broker itself retries; MAX_ATTEMPTS, BACKOFF and the options of actors count",
+            )
+            return
+        present = kept_of_kind(self.middleware, middleware)
+        if present is not None and type(present) is not type(middleware):
+            vars(present).update(vars(middleware))
+            return
+        if present is not None:
+            place = self.middleware.index(present)
+            self.middleware.remove(present)
+        super().add_middleware(middleware, before=before, after=after)
+        if present is not None and not (before or after):
+            self.middleware.insert(place, self.middleware.pop())
         self._hooks = {}
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:

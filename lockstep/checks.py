@@ -64,6 +64,11 @@ def check_eta(eta: object, pointer: str = "/eta") -> int:
     return int(value)
 
 
+def check_timestamp(value: object, pointer: str = "/message_timestamp") -> int:
+    """Milliseconds since 1970 at which a message was made; a fraction is dropped."""
+    return int(check_ms(value, pointer))
+
+
 def check_attempts(value: object, pointer: str = "/max_attempts") -> int:
     """How often a message may be tried."""
     return check_whole(value, 1, MAX_ATTEMPTS, pointer)

@@ -73,7 +73,7 @@ class UnknownActor(InvalidMessage):
     """No actor of that name is registered here."""
 
     def __init__(self, actor: str, field: str = "/actor") -> None:
-        super().__init__(field, f"no actor named {actor!r} is registered")
+        super().__init__(field, f"no actor named {actor!r} is registered: import its module, or declare it")
         self.actor = actor
 
 

@@ -16,6 +16,7 @@ from lockstep.checks import (
     check_eta,
     check_id,
     check_retention,
+    check_timestamp,
     check_unique,
     find_unstorable,
 )
@@ -113,7 +114,7 @@ def prepare(
     message_id = check_id(message.options.get("message_id", _id_of(actor, message)))
     prepared: Message[Any] = Message(
         message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,
-        message.message_timestamp,
+        check_timestamp(message.message_timestamp),
     )  # fmt: skip
     new = NewMessage(
         id=message_id,

@@ -57,8 +57,7 @@ def default(settings: Settings, store: Store) -> list[Middleware]:
 
 def make_broker(settings: Settings) -> LockstepBroker:
     """A broker with this middleware; it connects when it is first used."""
-    store = Store.connect(settings)
-    return LockstepBroker(settings, store=store, middleware=default(settings, store))
+    return LockstepBroker(settings)
 
 
 __all__ = [

@@ -61,7 +61,7 @@ TOO_LATE = time.time() * 1000 + MAX_DELAY_MS + 3_600_000
         *(({"n": 1}, {"group": bad}, "/group") for bad in ("", "x" * 257, "\ud800", 7)),
         *(({"n": 1}, {"group_by": bad}, "/group") for bad in ("{m}", "{n.a}", "{", 7, lambda m: "g")),
         *(({"n": 1}, {"message_id": bad}, "/id") for bad in ("a\nb", "\x85", "", "i" * 129, None, 7)),
-        *(({"n": 1}, {"delay": bad}, "/delay_ms") for bad in (-1, True, 1.5, "1", MAX_DELAY_MS + 1)),
+        *(({"n": 1}, {"delay": bad}, "/delay_ms") for bad in (-1, True, -1.5, "1", MAX_DELAY_MS + 1)),
         *(({"n": 1}, {"eta": bad}, "/eta") for bad in (INF, -INF, NAN, -1, True, "1", TOO_LATE, 10**400)),
         *(({"n": 1}, {"max_attempts": bad}, "/max_attempts") for bad in ("2", 0, 1001, 1.5, True, None)),
         *(({"n": 1}, {"max_retries": bad}, "/max_retries") for bad in ("2", -1, 1.5, True)),

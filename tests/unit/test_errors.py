@@ -105,7 +105,10 @@ def test_the_docstring_is_the_text_of_an_error_without_one() -> None:
     ("error", "text"),
     [
         (InvalidMessage("/kwargs/body", "missing"), "/kwargs/body: missing"),
-        (UnknownActor("greet"), "/actor: no actor named 'greet' is registered"),
+        (
+            UnknownActor("greet"),
+            "/actor: no actor named 'greet' is registered: import its module, or declare it",
+        ),
         (PayloadTooLarge(300, 256), ": the message has 300 bytes, at most 256 are allowed"),
         (NotFound("queue", "q"), "no queue 'q'"),
         (InvalidSettings({"PORT": "a", "HOST": "b"}), "PORT: a\nHOST: b"),

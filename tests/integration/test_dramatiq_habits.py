@@ -1,0 +1,131 @@
+"""What Dramatiq's users do and expect: each is the same here, or refused with the way to do it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq import Message, Worker
+from dramatiq.middleware import CurrentMessage
+
+from lockstep.broker import LockstepBroker
+from lockstep.errors import InvalidMessage, UnknownActor
+from lockstep.records import MessageRecord
+from lockstep.states import MessageState
+from middleware import make_broker
+
+Start = Callable[[], Worker]
+Ended = Callable[[str], MessageRecord]
+
+
+def test_milliseconds_may_be_any_number(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    ran: list[Any] = []
+
+    @dramatiq.actor(time_limit=60_000.0, min_backoff=1.5, max_backoff=20.5, max_age=60_000.5)
+    def work(how: str) -> None:
+        ran.append(how)
+        if ran.count(how) == 1:
+            raise ValueError("once more")
+
+    start()
+    now = broker.store.now_ms()
+    sent = [
+        work.send_with_options(args=("delay",), delay=1.5),
+        work.send_with_options(args=("timedelta",), delay=timedelta(milliseconds=3)),
+        work.send_with_options(args=("eta",), eta=now + 1.5),
+        work.send_with_options(args=("limit",), time_limit=30_000.5, max_age=99_999.9, min_backoff=2.5),
+        broker.enqueue(work.message("enqueue"), delay=0.1),
+        broker.enqueue(Message("default", "work", ("made",), {}, {}, message_timestamp=now + 0.25)),  # type: ignore[arg-type]
+    ]
+    for message in sent:
+        assert ended(message.message_id).state is MessageState.DONE
+    assert len(ran) == 2 * len(sent)
+    for bad in (float("nan"), float("inf"), -1.5, "1", True):
+        with pytest.raises(InvalidMessage) as caught:
+            work.send_with_options(args=("bad",), delay=bad)
+        assert caught.value.field == "/delay_ms"
+    for bad in ("yesterday", None, -1):
+        with pytest.raises(InvalidMessage) as caught:
+            broker.enqueue(Message("default", "work", ("bad",), {}, {}, message_timestamp=bad))  # type: ignore[arg-type]
+        assert caught.value.field == "/message_timestamp"
+
+
+def test_a_message_that_its_own_actor_sends_again_is_refused_with_the_way_to_do_it(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    """Dramatiq would run it again under the same id, of which there is one record here."""
+    errors: list[InvalidMessage] = []
+
+    @dramatiq.actor(max_attempts=1)
+    def work(again: bool) -> None:
+        current: Any = CurrentMessage.get_current_message()
+        if not again:
+            return
+        for send in (
+            lambda: broker.enqueue(current),
+            lambda: broker.enqueue(current.copy(), delay=10),
+            lambda: work.send_with_options(args=(False,), message_id=current.message_id),
+            lambda: broker.enqueue_many([work.message(False), current]),
+        ):
+            with pytest.raises(InvalidMessage) as caught:
+                send()
+            errors.append(caught.value)
+        copies.append(broker.enqueue(work.message(False)).message_id)
+
+    copies: list[str] = []
+    start()
+    message = work.send(True)
+    assert ended(message.message_id).state is MessageState.DONE
+    assert [error.field for error in errors] == ["/id", "/id", "/id", "/1/id"]
+    assert all("dramatiq.Retry" in error.problem for error in errors)
+    assert ended(copies[0]).state is MessageState.DONE
+
+
+def test_a_retry_runs_the_same_message_again_with_the_options_that_it_was_sent_with(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    """A change of its options during an attempt is not stored: Dramatiq would send the changed message again."""
+    seen: list[Any] = []
+
+    @dramatiq.actor(max_attempts=3)
+    def work() -> None:
+        current: Any = CurrentMessage.get_current_message()
+        seen.append((current.message_id, current.options.get("seen")))
+        current.options["seen"] = True
+        if len(seen) < 3:
+            raise dramatiq.Retry(delay=1)
+
+    start()
+    message = work.send()
+    assert ended(message.message_id).state is MessageState.DONE
+    assert seen == [(message.message_id, None)] * 3
+
+
+def test_a_sender_that_does_not_know_the_actor_is_told_what_is_missing(broker: LockstepBroker) -> None:
+    """Without the actor its group is not known, and a message outside of its group would break the order."""
+    with pytest.raises(UnknownActor, match="declare it") as caught:
+        broker.enqueue(Message("default", "elsewhere", (1,), {}, {}))
+    assert caught.value.field == "/actor"
+
+
+def test_a_sender_may_declare_an_actor_that_runs_elsewhere(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    ran: list[str] = []
+
+    @dramatiq.actor(actor_name="elsewhere", group_by="{name}")
+    def runs(name: str) -> None:
+        ran.append(name)
+
+    sender = make_broker(broker.settings)
+
+    @dramatiq.actor(broker=sender, actor_name="elsewhere", group_by="{name}")
+    def declared(name: str) -> None:
+        raise NotImplementedError
+
+    message = declared.send("a")
+    sender.close()
+    start()
+    record = ended(message.message_id)
+    assert (record.state, record.group, ran) == (MessageState.DONE, "a", ["a"])
