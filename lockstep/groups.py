@@ -6,6 +6,7 @@ A page is a look at a moment: a group that changes its state while somebody turn
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lockstep import clean
 from lockstep.calls import Calls
 from lockstep.errors import InvalidMessage, NotFound
 from lockstep.keys import ShardKeys
@@ -204,11 +205,11 @@ def _record(queue: str, reply: list[Any]) -> GroupRecord:
         depth=depth,
         head=head.decode() or None,
         enqueued_ms=enqueued or None,
-        holder=holder.decode() or None,
+        holder=clean.text(holder) or None,
         fence=int(fence) if fence else None,
         lease_ends_ms=int(float(ends)) if ends else None,
         blocked_until_ms=int(float(until)) if until else None,
-        why=why.decode() or None,
-        limit=limit.decode() or None,
+        why=clean.text(why) or None,
+        limit=clean.text(limit) or None,
         paused=paused == 1,
     )

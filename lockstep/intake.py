@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from lockstep import clean
 from lockstep.calls import Calls
 
 #: What is said where a process that starts switches the intake off.
@@ -29,7 +30,7 @@ class Intake:
     def status(self) -> IntakeStatus:
         """How it is switched now."""
         intake, since, why = self._calls.command("HMGET", self._key, "intake", "since", "why")
-        return IntakeStatus(intake != b"off", int(since) if since else None, (why or b"").decode() or None)
+        return IntakeStatus(intake != b"off", int(since) if since else None, clean.text(why or b"") or None)
 
     def switch(self, *, accept: bool, why: str = "") -> bool:
         """Switch it for everybody, from the next enqueue on; answers whether that is new."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from lockstep import clean, logs
 from lockstep.calls import Calls
 from lockstep.errors import NotFound
 from lockstep.keys import ShardKeys
@@ -17,6 +18,8 @@ from lockstep.rates import Rate, decode, encode
 SOURCES: Final = ("run", "env", "code")
 
 _OFF: Final = "off"
+
+log = logs.get_logger("lockstep.limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,14 @@ class LimitStore:
             if not field.startswith("code:names:") and field.count(":") > 1
         }
         running = self._calls.command("HGETALL", f"{self.key}:running")
-        occupied = {bytes(k).decode(): int(v) for k, v in zip(running[::2], running[1::2], strict=True)}
-        return [self._limit(name, fields, occupied.get(name, 0)) for name in sorted(names)]
+        occupied = {clean.text(k): int(v) for k, v in zip(running[::2], running[1::2], strict=True)}
+        limits = []
+        for name in sorted(names):
+            try:
+                limits.append(self._limit(name, fields, occupied.get(name, 0)))
+            except ValueError as error:  # of another release, which writes limits in another way
+                log.warning("limit.unreadable", limit=clean.text(name), error=clean.text(str(error)))
+        return limits
 
     def hold(self, name: str, ms: int, key: str = "") -> int:
         """Start nothing that a limit counts for so long; a longer hold stays. Answers how long it is held now."""
@@ -137,7 +146,9 @@ class LimitStore:
 
     def _fields(self) -> dict[str, str]:
         flat = self._calls.command("HGETALL", self.key)
-        return {bytes(k).decode(): bytes(v).decode() for k, v in zip(flat[::2], flat[1::2], strict=True)}
+        # As they stand: they are compared with what this process declares.
+        texts = [bytes(one).decode("utf-8", "backslashreplace") for one in flat]
+        return dict(zip(texts[::2], texts[1::2], strict=True))
 
     def _change(self, removed: list[str], fields: Mapping[str, str], *, force: bool = False) -> bool:
         arguments = [len(removed), *removed, *(part for pair in fields.items() for part in pair)]

@@ -6,11 +6,11 @@ each other's records: fields that a release does not know are ignored, and those
 """
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import Field, asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
-from lockstep import logs
+from lockstep import clean, logs
 from lockstep.calls import Calls
 
 #: Seconds between two reports of a process whose state does not change.
@@ -21,6 +21,9 @@ FORGET_SECONDS: Final = 10.0
 
 #: Processes that are listed, at most.
 MOST: Final = 10_000
+
+#: Queues of one process that are listed.
+_MOST_QUEUES: Final = 1000
 
 log = logs.get_logger("lockstep.processes")
 
@@ -77,19 +80,37 @@ class ProcessRecord:
         Raises:
           ValueError: a field is missing that every release writes, or one has a value that this one does not know.
         """
-        values = json.loads(stored)
+        try:
+            values = json.loads(stored)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
         if not isinstance(values, dict):
             raise ValueError("expected an object")
-        known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
-        for one in fields(cls):
-            if one.type in (int, str) and one.name in known and type(known[one.name]) is not one.type:
-                raise ValueError(f"{one.name}: {known[one.name]!r}")
+        known: dict[str, Any] = {one.name: _cleaned(one, values[one.name]) for one in fields(cls) if one.name in values}
         try:
-            known |= {"type": ProcessType(values["type"]), "state": ProcessState(values["state"])}
-            record = cls(**{**known, "name": name, "seen_ms": seen_ms})
-            return replace(record, queues=tuple(record.queues))
-        except (KeyError, TypeError) as error:
+            return cls(**{**known, "name": clean.text(name), "seen_ms": max(0, seen_ms)})
+        except TypeError as error:  # a field is missing
             raise ValueError(str(error)) from None
+
+
+def _cleaned(field: "Field[Any]", value: object) -> Any:
+    """The value of a field as this process may use it.
+
+    Raises:
+      ValueError: it is of another type, or of a kind that this release does not know.
+    """
+    if field.name == "queues":
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise ValueError("queues: expected a list of names")
+        return tuple(clean.text(one) for one in value[:_MOST_QUEUES])
+    if field.type is int:
+        take = clean.time_ms if field.name == "started_ms" else clean.number
+        return take(value, field.name)
+    if not isinstance(value, str):
+        raise ValueError(f"{field.name}: expected text, got {type(value).__name__}")
+    if field.type in (ProcessType, ProcessState):
+        return field.type(value)
+    return clean.text(value)
 
 
 class Processes:
@@ -97,6 +118,7 @@ class Processes:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._unreadable: set[bytes] = set()  # processes that were logged, until all are readable again
 
     def report(self, record: ProcessRecord) -> None:
         """Note what a process says of itself. If the answer is lost, saying it again changes nothing."""
@@ -110,12 +132,16 @@ class Processes:
         """Every process heard of within ``FORGET_SECONDS``, by type, host and name; at most ``MOST``."""
         flat = self._run("processes", _FORGET_MS, MOST)
         found = []
+        unreadable = set()
         for name, seen_ms, stored in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
             try:
-                found.append(ProcessRecord.decode(name.decode(), seen_ms, stored))
+                found.append(ProcessRecord.decode(clean.text(name), seen_ms, stored))
             except ValueError as error:
                 # Another release's: it is there, but nothing can be said about it.
-                log.warning("process.unreadable", process=name.decode(errors="replace"), error=str(error))
+                unreadable.add(name)
+                if name not in self._unreadable:
+                    log.warning("process.unreadable", process=clean.text(name), error=clean.text(str(error)))
+        self._unreadable = unreadable
         return sorted(found, key=lambda record: (record.type, record.host, record.name))
 
     def _run(self, script: str, *arguments: Any) -> Any:

@@ -6,6 +6,8 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Final
 
+from lockstep import clean
+
 #: The directory that holds the releases of a deployment.
 RELEASES: Final = "releases"
 
@@ -16,7 +18,8 @@ def version() -> str:
 
     The answer stays the same for as long as the process lives, also when the directory is renamed.
     """
-    return os.environ.get("RELEASE") or _directory_name(Path(__file__)) or version_of("lockstep")
+    found = os.environ.get("RELEASE") or _directory_name(Path(__file__)) or version_of("lockstep")
+    return clean.text(found)  # as others read it: a deploy compares the two
 
 
 def _directory_name(module: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from lockstep import clean
 from lockstep.errors import IdempotencyConflict, IntakeOff, LockstepError, QueueFull
 from lockstep.records import (
     Accepted,
@@ -41,7 +42,7 @@ _BEYOND_SHARE = 2
 
 
 def _pairs(flat: list[bytes | int]) -> dict[str, int]:
-    return {bytes(key).decode(): int(value) for key, value in zip(flat[::2], flat[1::2], strict=True)}
+    return {clean.text(bytes(key), 2000): int(value) for key, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def accepted(message_id: str, reply: list[Any]) -> Accepted:
@@ -57,7 +58,7 @@ def refusal(
     """The error of an ``enqueue`` that wrote nothing; ``places`` are those of its messages in the whole call."""
     match reply[0]:
         case b"off":
-            return IntakeOff(int(reply[1]), reply[2].decode())
+            return IntakeOff(int(reply[1]), clean.text(reply[2]))
         case b"full":
             return QueueFull(reply[1], most)
         case b"conflict":
@@ -96,10 +97,10 @@ def reaped(reply: list[Any]) -> Reaped:
 def _attempt(reply: list[Any]) -> Attempt:
     worker, started, ended, outcome, error = reply
     return Attempt(
-        worker=worker.decode(),
+        worker=clean.text(worker),
         started_ms=int(started),
         ended_ms=int(ended) if ended != b"" else None,
-        outcome=outcome.decode(),
+        outcome=clean.text(outcome),
         error=orjson.loads(error) if error else None,
     )
 

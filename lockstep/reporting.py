@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from lockstep import logs, release
+from lockstep import clean, logs, release
 from lockstep.errors import LockstepError
 from lockstep.processes import REPORT_SECONDS, Processes, ProcessRecord, ProcessState, ProcessType
 from lockstep.service import Service
@@ -51,7 +51,7 @@ def identity(
         type=type_,
         role=role,
         instance=settings.instance_id,
-        host=socket.gethostname(),
+        host=clean.text(socket.gethostname()),
         pid=os.getpid(),
         master_pid=master_pid or os.getpid(),
         boot=secrets.token_hex(8),

@@ -60,7 +60,7 @@ def _passes(error: Exception) -> bool:
     return http_status(error) in _PASSING
 
 
-def decide(catch_up: CatchUp, due: Sequence[int], now_ms: int) -> list[int]:
+def decide(catch_up: CatchUp | str, due: Sequence[int], now_ms: int) -> list[int]:
     """Which of the ticks that are due to fire.
 
     One that is alone and hardly late is in time: the scheduler was only restarted, or another took over. Of more than
@@ -170,7 +170,7 @@ class Scheduler:
         skipped = [tick for tick in due if tick not in set(fired)]
         if skipped:
             ticks = {"first": rfc3339(skipped[0]), "last": rfc3339(skipped[-1]), "ticks": len(skipped)}
-            log.warning("schedule.skipped", actor=actor, why=why, catch_up=schedule.catch_up.value, **ticks)
+            log.warning("schedule.skipped", actor=actor, why=why, catch_up=str(schedule.catch_up), **ticks)
         self.fired += len(fired)
         for tick in fired:
             log.info("schedule.fired", actor=actor, tick=rfc3339(tick), message_id=tick_id(actor, tick))

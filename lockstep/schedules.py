@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from lockstep import clean
 from lockstep.calls import Calls
 from lockstep.checks import MAX_ID
 
@@ -48,7 +49,7 @@ class Schedule:
 
     actor: str
     expression: str  #: see ``lockstep.cron``
-    catch_up: CatchUp
+    catch_up: CatchUp | str  #: text only in a listing, of a release that knows more than this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Schedules:
         """All schedules that some scheduler declared when the last of them was heard of."""
         now_ms, seen, *rows = self._calls.run_on("schedules", (self._schedules, self._schedulers), [])
         alive_ms = int(ALIVE_SECONDS * 1000)
-        ages = {name.decode(): age for name, age in zip(seen[::2], seen[1::2], strict=True)}
+        ages = {clean.text(name): age for name, age in zip(seen[::2], seen[1::2], strict=True)}
         schedulers = {name: age for name, age in sorted(ages.items()) if age <= alive_ms}
         alive_since = now_ms - alive_ms if schedulers else now_ms + 1
         latest = max((int(row[4]) for row in rows), default=0)
@@ -146,10 +147,10 @@ class Schedules:
 def _record(row: Sequence[Any], alive_since_ms: int) -> ScheduleRecord:
     actor, expression, catch_up, mark_ms, seen_ms, tick_ms, fired_ms, message_id = row
     return ScheduleRecord(
-        schedule=Schedule(actor.decode(), expression.decode(), CatchUp(catch_up.decode())),
+        schedule=Schedule(clean.text(actor), clean.text(expression), clean.text(catch_up)),
         alive=seen_ms >= alive_since_ms,
         mark_ms=mark_ms,
         tick_ms=tick_ms or None,
         fired_ms=fired_ms or None,
-        message_id=message_id.decode() or None,
+        message_id=clean.text(message_id) or None,
     )

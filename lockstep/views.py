@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from lockstep import cron, metrics
+from lockstep import clean, cron, metrics
 from lockstep.intake import IntakeStatus
 from lockstep.limitstore import Limit
 from lockstep.listing import Listed
@@ -79,12 +79,12 @@ def schedules_view(listing: ScheduleList) -> dict[str, Any]:
             {
                 "name": record.schedule.actor,
                 "expression": record.schedule.expression,
-                "catch_up": record.schedule.catch_up.value,
+                "catch_up": str(record.schedule.catch_up),
                 "alive": record.alive,
                 "last_tick_at": rfc3339(record.tick_ms),
                 "last_run_at": rfc3339(record.fired_ms),
                 "last_message_id": record.message_id,
-                "next_at": rfc3339(cron.next_tick(record.schedule.expression, listing.now_ms)),
+                "next_at": rfc3339(_next_tick(record.schedule.expression, listing.now_ms)),
             }
             for record in listing.records
         ],
@@ -92,6 +92,14 @@ def schedules_view(listing: ScheduleList) -> dict[str, Any]:
             {"name": name, "seen_seconds": age_ms / 1000} for name, age_ms in listing.schedulers.items()
         ],
     }
+
+
+def _next_tick(expression: str, now_ms: int) -> int | None:
+    """The next tick of a schedule; None where this release cannot read the expression that another one declared."""
+    try:
+        return cron.next_tick(expression, now_ms)
+    except Exception:  # the parsers raise whatever they stumble over
+        return None
 
 
 def limit_view(limit: Limit) -> dict[str, Any]:
@@ -113,8 +121,8 @@ def intake_view(status: IntakeStatus) -> dict[str, Any]:
 
 
 def rfc3339(ms: int | None) -> str | None:
-    """A time given in milliseconds since 1970; None stays None."""
-    if ms is None:
+    """A time given in milliseconds since 1970; None stays None, and a time that no calendar has becomes None."""
+    if ms is None or not 0 <= ms <= clean.LAST_MS:
         return None
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

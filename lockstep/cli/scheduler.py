@@ -81,7 +81,7 @@ def _run(asked: _Asked) -> int:
             "schedule.declared",
             actor=schedule.actor,
             expression=schedule.expression,
-            catch_up=schedule.catch_up.value,
+            catch_up=str(schedule.catch_up),
         )
     thread = SchedulerThread(Scheduler(broker, schedules), asked.end)
     process = identity(ProcessType.SCHEDULER, broker.owner, broker.settings)

@@ -35,3 +35,10 @@ def test_elsewhere_it_is_the_version_of_the_package(
 ) -> None:
     monkeypatch.setattr(release, "__file__", str(tmp_path / "lockstep" / "release.py"))
     assert release.version.__wrapped__() == version("lockstep")
+
+
+def test_what_is_not_text_is_cleaned(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELEASE", "v\udcff\n" + "1" * 1000)
+    found = release.version.__wrapped__()
+    assert found.startswith("v\\udcff\\n11")
+    assert len(found) == 500
