@@ -86,7 +86,9 @@ class ProcessRecord:
             raise ValueError("it is nested too deeply") from None
         if not isinstance(values, dict):
             raise ValueError("expected an object")
-        known: dict[str, Any] = {one.name: _cleaned(one, values[one.name]) for one in fields(cls) if one.name in values}
+        known: dict[str, Any] = {
+            one.name: _cleaned(one, values[one.name]) for one in fields(cls) if one.name in values
+        }
         try:
             return cls(**{**known, "name": clean.text(name), "seen_ms": max(0, seen_ms)})
         except TypeError as error:  # a field is missing

@@ -42,7 +42,9 @@ _BEYOND_SHARE = 2
 
 
 def _pairs(flat: list[bytes | int]) -> dict[str, int]:
-    return {clean.text(bytes(key), 2000): int(value) for key, value in zip(flat[::2], flat[1::2], strict=True)}
+    return {
+        clean.text(bytes(key), 2000): int(value) for key, value in zip(flat[::2], flat[1::2], strict=True)
+    }
 
 
 def accepted(message_id: str, reply: list[Any]) -> Accepted:

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Iterable
+from typing import Final
 
 from starlette.requests import Request
 
@@ -10,6 +11,10 @@ from lockstep.errors import Forbidden, InvalidSettings, Unauthorized
 from lockstep.parsing import is_loopback
 from lockstep.settings import Settings
 from web.problems import Problem
+from web.proxies import sign_of_proxy
+
+#: What a proxy may ask to find out whether this process serves: it tells and changes nothing else.
+_HEALTH: Final = frozenset({"/livez", "/readyz"})
 
 
 def check_exposure(settings: Settings) -> None:
@@ -35,9 +40,18 @@ def check_local(request: Request, settings: Settings) -> None:
     if settings.api_keys:
         return
     client = request.client.host if request.client else None
-    names = [request.headers.get("host", ""), *map(_host_of, request.headers.getlist("origin"))]
+    hosts = request.headers.getlist(
+        "host"
+    )  # an HTTP/1.0 client may name none; every browser and proxy names one
+    names = [*hosts, *map(_host_of, request.headers.getlist("origin"))]
     if not all(map(_local_name, names)) or (client is not None and not is_loopback(client)):
         raise Problem(403, "Without API_KEYS only this machine is answered, under the name localhost.")
+    sign = sign_of_proxy(request)
+    if sign is not None and request.scope.get("lockstep.route") not in _HEALTH:
+        raise Problem(
+            403,
+            f"Without API_KEYS only this machine is answered, and this came through a proxy ({sign}): set API_KEYS.",
+        )
 
 
 def authorize(request: Request, settings: Settings, scope: str) -> None:

@@ -34,6 +34,7 @@ CHECKS: Final = (
     Check(name="data directory", run=local.data_dir, redis=False),
     Check(name="actors", run=local.actors, redis=False),
     Check(name="schedules", run=local.schedules),
+    Check(name="exposure", run=local.exposure, redis=False),
     Check(name="web", run=fleet.web, processes=True),
     Check(name="workers", run=fleet.workers, processes=True),
     Check(name="schedulers", run=fleet.schedulers, processes=True),

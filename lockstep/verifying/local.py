@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from lockstep import cron
+from lockstep.parsing import is_loopback
 from lockstep.verifying.findings import Deployment, Finding, Status, failed, fine, warning
 
 #: Bytes that must be free where DATA_DIR is, and below which somebody should look.
 _LEAST_FREE: Final = 100 * 2**20
 _LITTLE_FREE: Final = 1024 * 2**20
+
+_SET_KEYS: Final = "API_KEYS=name:scope+scope:secret,…"
 
 
 def data_dir(deployment: Deployment) -> Finding:
@@ -35,6 +38,20 @@ def actors(deployment: Deployment) -> Finding:
         return failed(error, "see that the modules of ACTOR_MODULES are installed, and import by themselves")
     modules = ", ".join(("actors", *deployment.settings.actor_modules))
     return fine(f"{modules} can be imported")
+
+
+def exposure(deployment: Deployment) -> Finding:
+    """The web process is closed to others: by API keys, or because it listens on loopback only."""
+    settings = deployment.settings
+    if settings.api_keys:
+        return fine("API_KEYS is set")
+    if not is_loopback(settings.bind_host):
+        return failed(f"HOST: {settings.bind_host} can be reached by others, without API_KEYS", _SET_KEYS)
+    return warning(
+        "API_KEYS: none, so everybody who reaches a proxy or tunnel on this machine may operate all queues "
+        "(a proxy that adds no header cannot be detected)",
+        _SET_KEYS,
+    )
 
 
 def schedules(deployment: Deployment) -> Finding:

@@ -106,6 +106,42 @@ def test_without_keys_only_this_machine_is_answered(
         assert client.get(path).status_code == status
 
 
+SIGNS = (
+    *("Forwarded", "forwarded", "Via", "VIA", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"),
+    *("x-forwarded-server", "X-Forwarded", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
+    *("CF-Ray", "X-Cluster-Client-IP", "Fly-Client-IP", "Fastly-Client-IP", "X-Envoy-External-Address"),
+    *("X-Original-Forwarded-For", "X-Amzn-Trace-Id", "Client-IP", "CDN-Loop", "X-Request-Start", "X-Forwarded-Prefix"),
+    *("Tailscale-User-Login", "X-Azure-ClientIP", "X-Original-Host", "X-Appengine-User-Ip"),
+)  # fmt: skip
+
+
+def test_without_keys_a_request_with_a_sign_of_a_proxy_is_refused(
+    client: Client, snapshot: Callable[[], dict[bytes, bytes]]
+) -> None:
+    for sign in SIGNS:
+        for value in ("203.0.113.9", "127.0.0.1", ""):
+            headers = {sign: value}
+            refused = client.request("POST", "/api/v1/messages", json=MAIL, headers=headers)
+            assert (refused.status_code, "API_KEYS" in refused.json()["detail"]) == (403, True), sign
+        assert client.request("GET", "/metrics", headers={sign: "x"}).status_code == 403
+        assert client.request("GET", "/livez", headers={sign: "x"}).status_code == 200
+        assert client.request("GET", "/readyz", headers={sign: "x"}).status_code == 200
+    assert snapshot() == {}
+
+
+def test_headers_of_ordinary_clients_are_no_sign_of_a_proxy(client: Client) -> None:
+    headers = {
+        "User-Agent": "curl/8", "Accept": "*/*", "X-Request-Id": "1", "Traceparent": "00-1-1-01", "Referer": "x",
+        "X-Requested-With": "XMLHttpRequest", "Cache-Control": "no-cache", "Connection": "close", "DNT": "1",
+        "Sec-Fetch-Site": "same-origin", "Idempotency-Key": "k", "X-API-Key": "none", "Cookie": "a=b",
+    }  # fmt: skip
+    assert client.request("GET", "/api/v1/queues", headers=headers).status_code == 200
+
+
+def test_with_keys_a_proxy_may_pass_requests_on(guarded: Client) -> None:
+    assert send(guarded, {"x-api-key": "s3cret", **dict.fromkeys(SIGNS, "x")}) == 202
+
+
 @pytest.mark.parametrize("host", ["", "@localhost", "[::1", "localhost,evil", "[evil]"])
 def test_a_strange_host_is_refused(client: Client, host: str) -> None:
     assert client.get("/livez", host=host).status_code in {200, 403}
