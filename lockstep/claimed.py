@@ -39,6 +39,7 @@ class ClaimedMessage(MessageProxy):
         self.options = message.options
         self.lease = lease
         self.exchange = exchange
+        self.key = (exchange.shard.meta, lease.ref)  #: of what only one run at a time may hold
         self.deadline = deadline  #: ``time.monotonic()`` until which the lease surely holds
         self.claimed_ms = claimed_ms
         self.claimed_at = time.monotonic()

@@ -71,6 +71,8 @@ class LockstepConsumer(Consumer):
             Exchange(broker.store.new_link(), shard, broker.settings, broker.owner)
             for shard in broker.store.shards(queue_name)
         ]
+        for exchange in self._exchanges:
+            exchange.resume = self._resume
         self._bell = threading.Condition()
         self._outbox: dict[Exchange, list[Settlement]] = {exchange: [] for exchange in self._exchanges}
         self._exact: Counter[str] = Counter()
@@ -144,12 +146,14 @@ class LockstepConsumer(Consumer):
         self._wake_up.close()
         self._move_samples(force=True)
         deadline = time.monotonic() + _CLOSE_SECONDS
+        self._release_waiting()
         while (self._buffer or self._has_outgoing()) and time.monotonic() < deadline:
             try:
                 self.requeue(list(self._buffer))  # a claim whose answer was lost may fill it again
                 self._buffer.clear()
                 if not self._exchange_all(wanted=0, resting=False):
                     time.sleep(0.1)
+                self._release_waiting()
             except Exception:  # what is left runs again after its lease; the worker must still stop in order
                 log.critical("consumer.failed", queue=self.queue_name, exc_info=True)
                 break
@@ -198,7 +202,9 @@ class LockstepConsumer(Consumer):
         if message.put_back:
             return  # its thread died, and it was settled for it
         message.put_back = True
-        self._broker.held.remove(message)
+        following = self._broker.held.remove(message)
+        if following is not None:
+            following.exchange.resume(following)
         if message.exchange not in self._outbox:
             # Dramatiq has made a new consumer since. Nobody renews the lease any more, and the message runs again.
             log.error("message.stranded", queue=self.queue_name, message_id=message.message_id)
@@ -266,6 +272,7 @@ class LockstepConsumer(Consumer):
         """Put back what should have started long ago, or not at all, because the process stops."""
         now = time.monotonic()
         if self._broker.stopping:
+            self._release_waiting()
             self.requeue(self._broker.work_queue.take_back(self.queue_name, now))
         elif now - self._sampled_at >= _SAMPLE_SECONDS and len(self._broker.held) > self._capacity.threads:
             late = self._broker.work_queue.take_back(self.queue_name, now - _GIVE_BACK_SECONDS)
@@ -407,12 +414,40 @@ class LockstepConsumer(Consumer):
         if message.actor_name in self._broker.actors:
             if lease.within_ms:
                 claimed.start_by = sent_at + max(0, lease.within_ms) / 2000
-            self._broker.held.add(claimed)
-            self._buffer.append(claimed)
+            self._start_or_wait(claimed)
         elif lease.parked_ms and now_ms - lease.parked_ms >= self._settings.unknown_actor_seconds * 1000:
             self._refuse(exchange, lease, Verb.DEAD_LETTER, reason="unknown_actor")
         else:  # during a rolling deploy an older worker meets messages of the newer release
             self._refuse(exchange, lease, Verb.RELEASE, delay_ms=PARK_MS, park=True)
+
+    def _start_or_wait(self, message: ClaimedMessage) -> None:
+        """Hand a message to the worker threads, after the run of its group whose lease this process lost."""
+        if self._broker.held.add(message):
+            self._buffer.append(message)
+            return
+        with self._bell:
+            self._hold(message.exchange, -1)  # the thread that it waits for is counted by the earlier run
+        log.warning(
+            "message.waits_for_earlier_run",
+            queue=self.queue_name,
+            group=message.group,
+            message_id=message.message_id,
+        )
+
+    def _resume(self, message: ClaimedMessage) -> None:
+        """Start a message that waited; called by the thread whose run has ended."""
+        with self._bell:
+            self._hold(message.exchange, 1)
+            self._buffer.append(message)
+            self._look = True
+            self._bell.notify()
+
+    def _release_waiting(self) -> None:
+        """Put back what waits for the end of an earlier run: this process stops, and others may have time."""
+        for message in self._broker.held.take_waiting(self.queue_name):
+            with self._bell:
+                self._hold(message.exchange, 1)
+            self.requeue([message])
 
     def _refuse(self, exchange: Exchange, lease: Lease, verb: Verb, **details: object) -> None:
         settlement = Settlement(ref=lease.ref, token=lease.token, id=lease.id, verb=verb, **details)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ numbers, so a settlement is never taken for a stale one, and no claimed message 
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -65,6 +65,8 @@ class Exchange:
         self._refusals = 0  #: how often a script refused the settle of the pending request
         self._asked_at = 0.0  #: ``time.monotonic()`` when the pending request was made
         self.held = 0  #: claimed here and not yet to be settled; kept by the consumer
+        #: Starts a message that waited; set by the consumer.
+        self.resume: Callable[[Any], None] = lambda message: None
 
     @property
     def pending(self) -> bool:

@@ -4,6 +4,7 @@ One thread renews, on its own connection; another interrupts, and asks nobody. I
 actor must not run under a lease that nobody renews, nor on beside the next holder.
 """
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -28,32 +29,68 @@ def _ask_to_cancel(message: ClaimedMessage) -> None:
 
 
 class HeldMessages:
-    """The messages that this process holds leases of."""
+    """The messages that this process holds leases of, one for each group (or message without a group) of a shard.
+
+    A message stays here until its run has ended, even after its lease was lost. Redis may then give the group to
+    this process again: that message waits here for the end of the earlier run, under its own lease.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[str, ClaimedMessage] = {}
+        self._held: dict[tuple[str, str], ClaimedMessage] = {}
+        self._waiting: dict[tuple[str, str], ClaimedMessage] = {}
+        self._guard = threading.Lock()
 
-    def add(self, message: ClaimedMessage) -> None:
-        """A lease was claimed."""
-        self._held[message.lease.token] = message
+    def add(self, message: ClaimedMessage) -> bool:
+        """Hold a claimed message; return whether it may run now. If not, ``remove`` returns it later."""
+        key = message.key
+        if self._held.setdefault(key, message) is message:
+            return True
+        with self._guard:
+            # First added, then checked: a run that ends meanwhile either is seen here, or sees what waits.
+            self._waiting[key] = (
+                message  # an earlier one that waited has lost its lease, or Redis had none to give
+            )
+            if self._held.setdefault(key, message) is not message:
+                return False
+            del self._waiting[key]
+        return True
 
-    def remove(self, message: ClaimedMessage) -> None:
-        """A lease is about to be settled."""
-        self._held.pop(message.lease.token, None)
+    def remove(self, message: ClaimedMessage) -> ClaimedMessage | None:
+        """Note that a run has ended, before its lease is settled; return the message that waited for that."""
+        key = message.key
+        if self._held.get(key) is message:
+            del self._held[key]
+        if not self._waiting:
+            return None
+        with self._guard:
+            if key in self._held:
+                return None
+            following = self._waiting.pop(key, None)
+            if following is not None:
+                self._held[key] = following
+        return following
+
+    def take_waiting(self, queue_name: str) -> list[ClaimedMessage]:
+        """Remove and return the messages of a queue that wait for the end of an earlier run."""
+        if not self._waiting:
+            return []
+        with self._guard:
+            mine = [key for key, message in self._waiting.items() if message.queue_name == queue_name]
+            return [self._waiting.pop(key) for key in mine]
 
     def ask_to_cancel(self, tokens: Iterable[str]) -> None:
         """Of some leases, the messages are to be cancelled: those that are held here learn it."""
-        for token in tokens:
-            message = self._held.get(token)
-            if message is not None:
+        cancelled = set(tokens)
+        for message in self.all() if cancelled else []:
+            if message.lease.token in cancelled:
                 _ask_to_cancel(message)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._held) + len(self._waiting)
 
     def all(self) -> list[ClaimedMessage]:
         """The held messages now."""
-        return list(self._held.values())
+        return [*self._held.values(), *self._waiting.values()]
 
 
 class Renewer:
