@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from lockstep.cronrefusals import FIELDS
+
 _NAMED: Final = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -26,7 +28,6 @@ _NAMED: Final = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_FIELDS: Final = ("minute", "hour", "day of month", "month", "day of week")
 _ZONE: Final = "TZ="
 _SOME_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -61,8 +62,8 @@ def normalised(spec: Any, zone: str | None = None) -> str:
       ValueError: it could never be right: it says what is wrong with the expression.
     """
     text = _text(spec)
-    if len(text.split()) != len(_FIELDS):
-        raise ValueError(f"{text!r}: expected five fields: {', '.join(_FIELDS)}")
+    if len(text.split()) != len(FIELDS):
+        raise ValueError(f"{text!r}: expected five fields: {', '.join(FIELDS)}")
     try:
         cron = CronSim(text, _SOME_TIME)
     except CronSimError as error:

@@ -6,6 +6,7 @@ import periodiq
 
 from lockstep import cron
 from lockstep.arguments import check_arguments
+from lockstep.cronrefusals import explain
 from lockstep.errors import InvalidMessage, InvalidOption
 from lockstep.schedules import MAX_NAME, CatchUp
 
@@ -65,8 +66,8 @@ class GuardedSpec(periodiq.CronSpec):  # type: ignore[misc]
         if isinstance(spec, str):
             try:
                 spec = periodiq.cron(spec)
-            except (ValueError, LookupError) as error:
-                raise ValueError(f"periodiq cannot read {spec!r}: {error}") from None
+            except Exception as error:  # whatever its parsing runs into
+                raise ValueError(explain(spec, error)) from None
         if not isinstance(spec, periodiq.CronSpec):
             raise ValueError(f"expected periodiq.cron(…), got: {spec!r}")
         return cls(cron.normalised(spec, zone), spec)
