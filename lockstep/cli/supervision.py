@@ -46,7 +46,7 @@ class Supervisord:
         # Its own lines go to its log alone, every change of a program among them.
         options = ("-n", "-s", "-e", "info", "-j", data / "supervisord.pid", "-l", data / "supervisord.log")
         self._process = subprocess.Popen(  # noqa: S603
-            [place.scripts / "supervisord", "-c", place.config, *options],
+            [*place.supervisord, "-c", place.config, *options],
             env=place.environment(settings, environment),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for this process, which asks once

@@ -22,9 +22,9 @@ def supervisor() -> None:
     if Control(place).alive():
         raise AlreadyRunning(f"a supervisord runs already: it answers at {place.socket}")
     forget_former(place, settings.worker_masters)
-    program = place.scripts / "supervisord"
+    program, *options = place.supervisord
     try:
         # The same process from here on: whoever started it signals supervisord, and sees its end.
-        os.execve(program, [str(program), "-n", "-c", str(place.config)], environment)  # noqa: S606
+        os.execve(program, [program, *options, "-n", "-c", str(place.config)], environment)  # noqa: S606
     except OSError as error:
         raise typer.BadParameter(f"{program}: {error.strerror}") from None

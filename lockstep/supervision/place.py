@@ -4,6 +4,7 @@ import glob
 import ipaddress
 import os
 import re
+import sys
 import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Place:
 
     directory: Path  #: socket, logs, locks
     config: Path
-    scripts: Path  #: where ``lockstep`` and ``supervisord`` are
+    scripts: Path  #: where ``lockstep`` is, and usually ``supervisord``
 
     @classmethod
     def of(cls, settings: Settings) -> "Place":
@@ -36,16 +37,25 @@ class Place:
         looked up, so that a process which starts anew is of the release that is current then.
         """
         directory = Path(settings.data_dir).absolute() / "supervisor"
-        root, scripts = Path(__file__).parents[2], Path(sysconfig.get_path("scripts"))
+        config, scripts = Path(__file__).with_name("supervisord.conf"), _scripts()
         release = Path.cwd() / CURRENT
         if (release / "supervisor" / "supervisord.conf").exists():
-            root, scripts = release, release / ".venv" / "bin"
-        return cls(directory, root / "supervisor" / "supervisord.conf", scripts)
+            config, scripts = release / "supervisor" / "supervisord.conf", release / ".venv" / "bin"
+        return cls(directory, config, scripts)
 
     @property
     def socket(self) -> Path:
         """Where supervisord is asked."""
         return self.directory / "supervisord.sock"
+
+    @property
+    def supervisord(self) -> list[str]:
+        """The command of supervisord: its script next to ours, else its module, as with ``pip install --target``."""
+        script = self.scripts / "supervisord"
+        if script.exists():
+            return [str(script)]
+        # Not from the working directory, which may have a directory of that name.
+        return [sys.executable, "-P", "-m", "supervisor.supervisord"]
 
     @property
     def extras(self) -> Path:
@@ -92,6 +102,14 @@ class Place:
             "PATH": os.pathsep.join((str(self.scripts), given.get("PATH", os.defpath))),
         }
         return {**given, **names}
+
+
+def _scripts() -> Path:
+    """Where the command ``lockstep`` is that runs; where this Python keeps commands, when something else runs."""
+    running = Path(sys.argv[0])
+    if running.name == "lockstep" and os.access(running, os.X_OK):
+        return running.absolute().parent
+    return Path(sysconfig.get_path("scripts"))
 
 
 def _host(settings: Settings) -> str:
