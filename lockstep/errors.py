@@ -2,6 +2,8 @@
 
 LockstepError
  ├─ InvalidSettings            a setting is missing or wrong: the process does not start
+ ├─ Shadowed                   another module is found under the name of one of our packages: nothing starts
+ ├─ ImportFailed               the actors cannot be imported: nothing starts
  ├─ InvalidOption              an actor has an option that could never work: it is not declared
  ├─ InvalidMessage             a message was refused and nothing was written
  │   ├─ UnknownActor           no actor of that name is registered here
@@ -51,6 +53,14 @@ class InvalidSettings(LockstepError):
     def __init__(self, problems: dict[str, str]) -> None:
         super().__init__("\n".join(f"{name}: {problem}" for name, problem in problems.items()))
         self.problems = problems
+
+
+class Shadowed(LockstepError):
+    """Another module is found under the name of one of Lockstep's packages, or another broker is in its place."""
+
+
+class ImportFailed(LockstepError):
+    """The actors cannot be imported."""
 
 
 class InvalidOption(LockstepError, MiddlewareError, ValueError):
@@ -274,6 +284,8 @@ class Cancelled(Interrupt):
 _OUTSIDE: Final[dict[type[LockstepError], tuple[int, int]]] = {
     LockstepError: (500, 1),
     InvalidSettings: (500, 2),
+    Shadowed: (500, 2),
+    ImportFailed: (500, 2),
     InvalidMessage: (422, 2),
     UnknownActor: (404, 2),
     PayloadTooLarge: (413, 2),

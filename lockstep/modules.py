@@ -1,33 +1,69 @@
-"""Whether the modules of ACTOR_MODULES are there and can be imported, seen before anything is started."""
+"""The one way to the actors: modules that must be there are looked for first, and what is wrong is reported."""
 
 import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from importlib.machinery import ModuleSpec
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
-from lockstep.errors import InvalidSettings, LockstepError
+import dramatiq
+
+from lockstep.cronrefusals import cron_refusal
+from lockstep.errors import ImportFailed, InvalidOption, InvalidSettings, LockstepError, exit_code
 from lockstep.parent import dies_with_me
 from lockstep.settings import Settings
-
-
-class ImportFailed(LockstepError):
-    """The actors cannot be imported."""
+from lockstep.shadowing import OWN, add_working_directory, check_own_packages, find
 
 
 def check_actor_modules(settings: Settings) -> None:
     """See that the modules of ACTOR_MODULES are there, before something is started that imports them.
 
     Raises:
-      InvalidSettings: naming those that are not.
+      InvalidSettings: naming those that are not, or that are packages of Lockstep.
     """
+    taken = [module for module in settings.actor_modules if module in OWN]
+    if taken:
+        raise InvalidSettings(
+            {"ACTOR_MODULES": f"{', '.join(map(repr, taken))} is a package of Lockstep: rename your module"}
+        )
     missing = [module for module in settings.actor_modules if not _is_there(module)]
     if missing:
         raise InvalidSettings(
             {"ACTOR_MODULES": f"no module {', '.join(map(repr, missing))} can be imported here"}
         )
+
+
+def import_actors() -> ModuleType:
+    """Import ``actors``, which is what puts broker, middleware and actors in place.
+
+    Raises:
+      Shadowed: another module of that name would be imported, or a module put another broker in place of ours.
+      ImportFailed: an actor has an option or a schedule that could never work; with its file and line.
+      LockstepError: what else Lockstep refuses, such as a wrong setting.
+    """
+    check_own_packages()
+    try:
+        import actors  # noqa: PLC0415  (reads the settings: not before somebody needs the actors)
+    except InvalidOption as error:
+        raise ImportFailed(f"{_place(error)}: {error}") from None
+    except LockstepError:
+        raise
+    except Exception as error:
+        if refused := cron_refusal(error):
+            raise ImportFailed(refused) from None
+        raise
+    return actors
+
+
+def import_in_worker() -> None:
+    """Import ``actors`` in a worker process of the command ``dramatiq``, or end it with the reason."""
+    try:
+        import_actors()
+    except LockstepError as error:
+        print(f"lockstep: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(exit_code(error))
 
 
 def check_imports(environment: Mapping[str, str], timeout: float) -> None:
@@ -58,15 +94,19 @@ def check_imports(environment: Mapping[str, str], timeout: float) -> None:
 
 def place_of(error: BaseException) -> str:
     """The line at fault, and what is wrong with it: all above it is ours or Python's own import."""
-    # What periodiq refuses is wrong where it was called.
-    passed_on = ("importlib", str(Path("periodiq", "__init__.py")))
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not any(one in frame.filename for one in passed_on)
-    ]
-    place = f"{frames[-1].filename}, line {frames[-1].lineno}: "
-    return place + "".join(traceback.format_exception_only(error)).rstrip()
+    return f"{_place(error)}: " + "".join(traceback.format_exception_only(error)).rstrip()
+
+
+def _place(error: BaseException) -> str:
+    """The last line that is neither of Python's import, nor of a library that only passed on what it was given."""
+    frames = traceback.extract_tb(error.__traceback__)
+    passed_on: tuple[str, ...] = ("importlib", str(Path("periodiq", "__init__.py")))
+    if isinstance(error, InvalidOption):  # found by our own middleware, which Dramatiq called
+        ours = (str(Path(__file__).parent), str(Path(__file__).parents[1] / "middleware"))
+        passed_on = (*passed_on, *ours, str(Path(dramatiq.__file__).parent))
+    own = [frame for frame in frames if not any(one in frame.filename for one in passed_on)]
+    frame = (own or frames)[-1]
+    return f"{frame.filename}, line {frame.lineno}"
 
 
 def _is_there(module: str) -> bool:
@@ -75,7 +115,7 @@ def _is_there(module: str) -> bool:
     for part in module.split("."):
         name = f"{name}.{part}" if name else part
         try:
-            spec = _find(name, path)
+            spec = find(name, path)
         except KeyError:  # a directory without __init__.py within another: only an import can tell
             return True
         if spec is None:
@@ -84,17 +124,14 @@ def _is_there(module: str) -> bool:
     return True
 
 
-def _find(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
-    # As importlib.util.find_spec, which would import the packages above.
-    specs = (finder.find_spec(name, path) for finder in sys.meta_path)
-    return next((spec for spec in specs if spec is not None), None)
-
-
 def _import() -> int:
     """The exit code; what went wrong, and where, is on standard error."""
-    sys.path.insert(0, str(Path.cwd()))  # as the commands have it
+    add_working_directory()
     try:
-        import actors  # noqa: F401, PLC0415
+        import_actors()
+    except LockstepError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
     except BaseException as error:
         print(place_of(error), file=sys.stderr)  # noqa: T201
         return 1

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from lockstep.broker import LockstepBroker
 from lockstep.ending import end_process
 from lockstep.errors import LockstepError
+from lockstep.modules import import_actors
 from lockstep.processes import ProcessState, ProcessType
 from lockstep.reaper import Reaper
 from lockstep.reporting import Look, Reporter, identity
@@ -84,6 +85,5 @@ def make_reporter(context: Context, serving: threading.Event) -> Reporter:
 
 def build() -> Starlette:
     """The application over the broker of ``actors``: ``uvicorn --factory web.app:build``."""
-    import actors  # noqa: PLC0415  (reads the settings: not before somebody wants the application)
-
+    actors = import_actors()  # reads the settings: not before somebody wants the application
     return create_app(actors.broker, actors.settings)

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from lockstep import logs
+from lockstep.modules import import_actors
 from lockstep.settings import Settings
 from lockstep.signals import ignore_stops
 from web.app import create_app
@@ -73,8 +74,7 @@ def run(settings: Settings) -> int:
     Raises:
       InvalidSettings: it would be open to others without API keys.
     """
-    import actors  # noqa: PLC0415  (connects nothing, but must see the environment of this process)
-
+    actors = import_actors()  # connects nothing, but must see the environment of this process
     logs.configure(settings)
     check_exposure(settings)
     try:

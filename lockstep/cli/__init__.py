@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 timed out or not ready, 4 Redis not rea
 """
 
 import sys
-from pathlib import Path
 
 import typer
 
@@ -42,6 +41,7 @@ from lockstep.cli import (
 )
 from lockstep.cli.common import complain
 from lockstep.errors import LockstepError, exit_code
+from lockstep.shadowing import add_working_directory, check_own_packages
 
 app = typer.Typer(
     name="lockstep",
@@ -94,9 +94,9 @@ app.add_typer(limits.app, name="limits")
 
 def main() -> None:
     """Run a command. Ends the process with one of the exit codes above, never with a trace of our errors."""
-    # Actor modules of the project one stands in, as the command `dramatiq` finds them.
-    sys.path.insert(0, str(Path.cwd()))
+    add_working_directory()
     try:
+        check_own_packages()
         app()
     except LockstepError as error:
         complain(str(error))

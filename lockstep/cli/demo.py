@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 from lockstep.cli.common import complain
 from lockstep.errors import RedisUnavailable
+from lockstep.modules import import_actors
 
 #: Seconds between two messages.
 _INTERVAL: Final = 0.5
@@ -34,7 +35,8 @@ class Demo(threading.Thread):
 
     def run(self) -> None:
         """Send a message at each interval."""
-        from actors import broker, messages  # noqa: PLC0415  (reads the settings of this process)
+        actors = import_actors()  # reads the settings of this process
+        broker, messages = actors.broker, actors.messages
 
         for number in itertools.count(1):
             if self._stopped.wait(_INTERVAL):

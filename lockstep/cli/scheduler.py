@@ -11,8 +11,8 @@ import typer
 
 from lockstep import logs
 from lockstep.cli.common import check_schema, settings_with_redis
-from lockstep.errors import LockstepError
-from lockstep.modules import ImportFailed, check_actor_modules, place_of
+from lockstep.errors import ImportFailed, LockstepError
+from lockstep.modules import check_actor_modules, import_actors, place_of
 from lockstep.parent import die_with_parent
 from lockstep.processes import ProcessType
 from lockstep.reporting import Reporter, identity
@@ -70,7 +70,7 @@ def _run(asked: _Asked) -> int:
     from lockstep.scheduler import Scheduler, SchedulerThread, declared  # noqa: PLC0415
 
     try:
-        from actors import broker  # noqa: PLC0415  (reads the settings, which may just have got a Redis)
+        broker = import_actors().broker  # reads the settings, which may just have got a Redis
     except LockstepError:
         raise
     except Exception as error:  # an expression that periodiq itself refuses, or whatever else a module does

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lockstep.cli.common import out, print_json, settings_with_redis
-from lockstep.modules import check_actor_modules
+from lockstep.modules import check_actor_modules, import_actors
 from lockstep.store import Store
 from lockstep.views import schedules_view
 
@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Send a periodic actor at once, beside its ticks."""
     check_actor_modules(settings_with_redis())
-    from actors import broker  # noqa: PLC0415  (reads the settings, which may just have got a Redis)
+    broker = import_actors().broker  # reads the settings, which may just have got a Redis
     from lockstep.scheduler import send_now  # noqa: PLC0415
 
     with closing(broker):

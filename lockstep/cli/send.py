@@ -10,7 +10,7 @@ import typer
 from lockstep import parsing
 from lockstep.cli.common import out, print_json, settings_with_redis
 from lockstep.cli.lines import LineSender
-from lockstep.modules import check_actor_modules
+from lockstep.modules import check_actor_modules, import_actors
 from lockstep.requests import parse_request
 from lockstep.strictjson import parse_json
 
@@ -67,7 +67,7 @@ def _request(*values: str | None) -> dict[str, Any]:
 
 def _send_one(request: dict[str, Any], *, json: bool) -> None:
     check_actor_modules(settings_with_redis())
-    from actors import broker  # noqa: PLC0415  (reads the settings, which may just have got a Redis)
+    broker = import_actors().broker  # reads the settings, which may just have got a Redis
 
     with closing(broker):
         message, delay = parse_request(broker, request)
@@ -93,7 +93,7 @@ def _send_file(file: str, defaults: dict[str, Any], *, json: bool) -> None:
     if file != "-" and not Path(file).is_file():
         raise typer.BadParameter(f"--file: no file {file!r}")
     check_actor_modules(settings_with_redis())
-    from actors import broker  # noqa: PLC0415  (as above)
+    broker = import_actors().broker
 
     size = None if file == "-" else Path(file).stat().st_size
     source = nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")  # noqa: SIM115

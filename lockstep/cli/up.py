@@ -22,8 +22,8 @@ from lockstep.cli.common import NOT_READY, complain, out
 from lockstep.cli.demo import Demo
 from lockstep.cli.supervision import Supervisord, SupervisordFailed
 from lockstep.embedded import EmbeddedRedis, EmbeddedRedisFailed
-from lockstep.errors import LockstepError
-from lockstep.modules import ImportFailed, check_actor_modules, check_imports
+from lockstep.errors import ImportFailed, LockstepError
+from lockstep.modules import check_actor_modules, check_imports
 from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from lockstep.settings import Settings
 from lockstep.sources import Sources

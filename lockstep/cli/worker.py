@@ -55,7 +55,10 @@ def arguments(settings: Settings) -> list[str]:
     """The arguments of the command ``dramatiq`` for these settings."""
     drain_ms = round((settings.worker_shutdown_timeout + _GRACE) * 1000)
     return [
-        "actors",
+        # Called in each process: it imports the actors and sees that no other broker is in place.
+        "lockstep.modules:import_in_worker",
+        # Dramatiq puts this first. It is first already: its default, the working directory, may be another checkout.
+        f"--path={sys.path[0] or '.'}",
         f"--processes={settings.worker_processes}",
         f"--threads={settings.worker_concurrency}",
         f"--worker-shutdown-timeout={drain_ms}",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from lockstep import cron
+from lockstep.modules import import_actors
 from lockstep.parsing import is_loopback
 from lockstep.verifying.findings import Deployment, Finding, Status, failed, fine, warning
 
@@ -61,9 +62,7 @@ def schedules(deployment: Deployment) -> Finding:
     from lockstep.scheduler import declared  # noqa: PLC0415  (with Dramatiq)
 
     try:
-        from actors import broker  # noqa: PLC0415  (reads the settings)
-
-        found = declared(broker)
+        found = declared(import_actors().broker)
         now_ms = deployment.store.schedules.listing().now_ms
         for schedule in found:
             cron.next_tick(schedule.expression, now_ms)
