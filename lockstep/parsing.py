@@ -190,3 +190,13 @@ def routes(text: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(url, str) for url in value.values()):
         raise ValueError("expected a JSON object of instance id to URL")
     return {instance: http_url(url) for instance, url in value.items()}
+
+
+def routes_file(text: str) -> str:
+    """The path of a file of routes, which is read again where they are used."""
+    existing_file(text)
+    try:
+        routes(Path(text).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8") from None
+    return text

@@ -6,10 +6,10 @@ user and password were recognized as such.
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from lockstep.certificates import certificates_file
 from lockstep.hosts import host as parse_host
 
 _DEFAULT_PORT: Final = 6379
@@ -196,13 +196,9 @@ def _certificates(options: dict[str, str], *, tls: bool) -> tuple[bool | None, s
         if verified is None:
             raise ValueError("option ssl_cert_reqs must be required or none")
     ca_file = options.get("ssl_ca_certs")
-    if ca_file is not None and not _is_file(ca_file):
-        raise ValueError("option ssl_ca_certs must be the path of a file")
-    return verified, ca_file
-
-
-def _is_file(path: str) -> bool:
+    if ca_file is None:
+        return verified, None
     try:
-        return Path(path).is_file()
-    except ValueError:  # a NUL
-        return False
+        return verified, certificates_file(ca_file)
+    except ValueError as error:
+        raise ValueError(f"option ssl_ca_certs: {error}") from None

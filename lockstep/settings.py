@@ -14,6 +14,7 @@ from typing import Any, Final
 from lockstep import hosts, machine, parsing, rates
 from lockstep.api_keys import ApiKey, sendable
 from lockstep.api_keys import api_keys as parse_api_keys
+from lockstep.certificates import certificates_file
 from lockstep.errors import InvalidSettings
 from lockstep.redis_address import RedisAddress
 from lockstep.roles import Role
@@ -39,7 +40,7 @@ class Settings:
     redis_host: str | None = _setting(None, hosts.host, "host of the server, when REDIS_URL is unset")
     redis_port: int = _setting(6379, parsing.integer(1, 65535), "port of the server, with REDIS_HOST")
     redis_tls_verify: bool = _setting(True, parsing.boolean, "check the server's certificate (rediss://)")
-    redis_ca_file: str | None = _setting(None, parsing.existing_file, "file of trusted certificates")
+    redis_ca_file: str | None = _setting(None, certificates_file, "file of trusted certificates")
     redis_timeout: float = _setting(
         2.0, parsing.seconds(0.05, 60), "seconds until a silent Redis counts as away"
     )
@@ -181,7 +182,7 @@ class Settings:
 
     delivery_url: str | None = _setting(None, parsing.http_url, "where messages.deliver posts", secret=True)
     delivery_routes_file: str | None = _setting(
-        None, parsing.existing_file, "JSON object: instance id to URL, for messages.deliver"
+        None, parsing.routes_file, "JSON object: instance id to URL, for messages.deliver"
     )
     delivery_secret: str | None = _setting(
         None, parsing.signing_secret, "signs deliveries (Standard Webhooks)", secret=True

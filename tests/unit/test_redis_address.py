@@ -2,7 +2,9 @@
 
 import itertools
 import traceback
+from pathlib import Path
 
+import certifi
 import pytest
 
 from lockstep.errors import InvalidSettings
@@ -11,6 +13,7 @@ from lockstep.redis_address import OPTIONS, RedisAddress
 from lockstep.settings import Settings
 
 SECRET = "S3CRET"
+CA = certifi.where()
 
 
 def load(url: str, **others: str) -> Settings:
@@ -48,7 +51,7 @@ def refused(url: str, **others: str) -> str:
         ("redis://h/4?db=4&", RedisAddress(host="h", db=4)),
         ("rediss://h?ssl_cert_reqs=CERT_NONE", RedisAddress(host="h", tls=True, verified=False)),
         ("rediss://h/1?ssl_cert_reqs=required", RedisAddress(host="h", db=1, tls=True, verified=True)),
-        ("rediss://h?ssl_ca_certs=setup.cfg", RedisAddress(host="h", tls=True, ca_file="setup.cfg")),
+        (f"rediss://h?ssl_ca_certs={CA}", RedisAddress(host="h", tls=True, ca_file=CA)),
     ],
 )
 def test_what_a_url_says(url: str, address: RedisAddress) -> None:
@@ -102,8 +105,10 @@ def test_what_a_url_says(url: str, address: RedisAddress) -> None:
         (f"redis://user:{SECRET}@host?ssl_cert_reqs=required", "needs TLS"),
         (f"rediss://user:{SECRET}@host?ssl_cert_reqs=maybe", "required or none"),
         (f"rediss://user:{SECRET}@host?ssl_cert_reqs=", "required or none"),
-        (f"rediss://user:{SECRET}@host?ssl_ca_certs=/none.pem", "path of a file"),
-        (f"rediss://user:{SECRET}@host?ssl_ca_certs=%00", "path of a file"),
+        (f"rediss://user:{SECRET}@host?ssl_ca_certs=/none.pem", "certificates"),
+        (f"rediss://user:{SECRET}@host?ssl_ca_certs=setup.cfg", "certificates"),
+        (f"rediss://user:{SECRET}@host?ssl_ca_certs=", "certificates"),
+        (f"rediss://user:{SECRET}@host?ssl_ca_certs=%00", "certificates"),
         (f"unix://user:{SECRET}@/run/redis.sock", "sockets"),
         (f"redis+sentinel://user:{SECRET}@host", "Sentinel"),
         (f"valkeys://user:{SECRET}@host", "rediss://"),
@@ -133,7 +138,7 @@ def test_no_url_changes_what_the_code_relies_on() -> None:
     fixed = ("protocol", "socket_timeout", "socket_connect_timeout", "retry", "client_name")
     plain = make_pool(load("redis://h"), socket_timeout=1).connection_kwargs
     for options in itertools.chain.from_iterable(itertools.permutations(OPTIONS, n) for n in range(4)):
-        values = {"db": "1", "ssl_ca_certs": "setup.cfg", "ssl_cert_reqs": "none"}
+        values = {"db": "1", "ssl_ca_certs": CA, "ssl_cert_reqs": "none"}
         query = "&".join(f"{name}={values[name]}" for name in options)
         pool = make_pool(load(f"rediss://u:{SECRET}@h?{query}"), socket_timeout=1)
 
@@ -149,17 +154,19 @@ def test_no_url_changes_what_the_code_relies_on() -> None:
         assert pool.connection_kwargs["ssl_check_hostname"] is ("ssl_cert_reqs" not in options)
 
 
-def test_settings_and_url_agree_on_certificates() -> None:
+def test_settings_and_url_agree_on_certificates(tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    other.write_bytes(Path(CA).read_bytes())
     assert load("rediss://h?ssl_cert_reqs=none").redis_tls_verify is False
     assert load("rediss://h?ssl_cert_reqs=none", REDIS_TLS_VERIFY="false").redis_tls_verify is False
-    assert load("rediss://h?ssl_ca_certs=setup.cfg").redis_ca_file == "setup.cfg"
+    assert load(f"rediss://h?ssl_ca_certs={CA}").redis_ca_file == CA
     for settings in (load("rediss://h", REDIS_TLS_VERIFY="false"), load("rediss://h?ssl_cert_reqs=none")):
         assert settings.redis_address is not None
         assert settings.redis_address.verified is False
 
     text = refused(f"rediss://u:{SECRET}@h?ssl_cert_reqs=none", REDIS_TLS_VERIFY="true")
     assert "REDIS_TLS_VERIFY: contradicts" in text
-    text = refused(f"rediss://u:{SECRET}@h?ssl_ca_certs=setup.cfg", REDIS_CA_FILE="README.md")
+    text = refused(f"rediss://u:{SECRET}@h?ssl_ca_certs={CA}", REDIS_CA_FILE=str(other))
     assert "REDIS_CA_FILE: contradicts" in text
 
 

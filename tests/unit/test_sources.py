@@ -205,3 +205,21 @@ def test_names_of_processes_are_printable(name: str) -> None:
     assert "INSTANCE_ID" in refused({"INSTANCE_ID": name})
     assert "INSTANCE_ID" in refused({"DYNO": name})
     assert Settings.load({"INSTANCE_ID": "100% café; #1", "DYNO": name}, env_file="").instance_id
+
+
+@pytest.mark.parametrize("name", ["DELIVERY_ROUTES_FILE", "REDIS_CA_FILE"])
+def test_files_of_settings_are_read_at_start(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "file"
+    for data in (
+        b"",
+        b"{",
+        b"[]",
+        b'{"a": 1}',
+        b'{"a": "x"}',
+        "{}".encode("utf-16"),
+        b"-----BEGIN CERTIFICATE-----",
+    ):
+        file.write_bytes(data)
+        assert list(refused({name: str(file)})) == [name], data
+    for path in (tmp_path, tmp_path / "none"):
+        assert list(refused({name: str(path)})) == [name], path
