@@ -13,6 +13,7 @@ from dramatiq import Actor, Message
 from lockstep.checks import check_group, check_maker, check_text, find_unstorable, kind, member
 from lockstep.envelope import SCALARS, OrjsonEncoder, current_encoder
 from lockstep.errors import InvalidMessage
+from lockstep.rates import encode, parse_limit
 
 _BY_PLACE: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
@@ -137,7 +138,9 @@ def unique_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str | None:
 
 
 def limit_extra(actor: "Actor[Any, Any]", message: "Message[Any]", group: str | None) -> dict[str, object]:
-    """What a message carries for the limits: the key of ``rate_limit_key``, and its group when several of it may run.
+    """Return what a message carries for the limits.
+
+    That is its own ``rate_limit``, the key of ``rate_limit_key``, and its group when several of it may run.
 
     Raises:
       InvalidMessage: ``rate_limit_key`` does not make a key of the arguments.
@@ -146,6 +149,10 @@ def limit_extra(actor: "Actor[Any, Any]", message: "Message[Any]", group: str | 
     most = actor.options.get("group_concurrency")
     if most is not None and most > 1 and group is not None:
         extra |= {"group": group, "slots": most}
+    given = message.options.get("rate_limit")
+    if given is not None:
+        rates, names = parse_limit(given)
+        extra["rates"] = "\n".join([encode(rates), *names])
     key = _made_by("rate_limit_key", actor, message, "/rate_limit_key", check_group)
     if key is not None:
         extra["limit"] = key

@@ -261,7 +261,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "unique": Option(check=checks.check_unique, engine=True, absent=False),
     "unique_by": Option(check=checks.check_maker, engine=True),
     "on_dead": Option(check=_on_dead, engine=True, absent=False),
-    "rate_limit": Option(check=_rate_limit, message=False),
+    "rate_limit": Option(check=_rate_limit),
     "rate_limit_key": Option(check=checks.check_maker),
     "concurrency": Option(check=_count, message=False),
     "group_concurrency": Option(check=_count, message=False),

@@ -32,7 +32,8 @@ from lockstep.words import words_of_arguments
 #: Options of a message that only decide how it is enqueued; they do not travel with it.
 _CONSUMED: Final = frozenset(
     {
-        *("message_id", "delay", "eta", "group_by", "priority", "hold_place", "rate_limit_key"),
+        *("message_id", "delay", "eta", "group_by", "priority", "hold_place", "rate_limit"),
+        "rate_limit_key",
         *("idempotency_key", "unique", "unique_by", "unique_key"),
     }
 )

@@ -58,7 +58,7 @@ class Outcome(Middleware):
           InvalidOption: ``throws`` of a stored message is no class: Dramatiq's thread would end on it.
         """
         throws = message.options.get("throws")
-        if throws is not None and not _catches(throws):
+        if throws and not _catches(throws):  # an empty tuple comes back as a list
             del message.options["throws"]
             raise InvalidOption(f"{message.actor_name}: throws: expected exception classes, got {throws!r}")
         if message.lease.failures:

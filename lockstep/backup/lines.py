@@ -197,6 +197,11 @@ def _words(value: object, pointer: str) -> None:
         check_text(word, 128, f"{pointer}/{place}")
 
 
+def _rates(value: object, pointer: str) -> None:
+    if value != "":
+        check_text(value, None, pointer)
+
+
 def _unique(value: object, pointer: str) -> None:
     if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):  # noqa: PLR2004
         raise InvalidMessage(pointer, "expected what it is unique by, and until when")
@@ -206,6 +211,7 @@ _EXTRAS: Final[dict[str, Callable[[Any, str], object]]] = {
     "priority": lambda value, pointer: check_whole(value, 0, 9, pointer),
     "due": lambda value, pointer: check_whole(value, 0, _MOST, pointer),
     "limit": lambda value, pointer: check_text(value, None, pointer),
+    "rates": _rates,
     "slots": lambda value, pointer: check_whole(value, 1, _MOST, pointer),
     "words": _words,
     "unique": _unique,

@@ -1,6 +1,7 @@
 """Limits of actors, with a real worker."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -188,3 +189,89 @@ def declare(broker: LockstepBroker) -> None:
 
     (limits,) = (one for one in broker.middleware if isinstance(one, RateLimits))
     limits.before_worker_boot(broker, None)
+
+
+def test_a_message_brings_a_rate_of_its_own(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    """No limit is declared anywhere, so the hash of limits does not even exist."""
+    times: dict[str, list[int]] = {}
+
+    @dramatiq.actor
+    def work(how: str) -> None:
+        times.setdefault(how, []).append(time.monotonic_ns())
+
+    start()
+    sent = [work.send_with_options(args=("slow",), rate_limit="2/400ms") for _ in range(6)]
+    sent += [work.send_with_options(args=("slower",), rate_limit=["1/500ms"]) for _ in range(3)]
+    sent += [
+        work.send_with_options(args=("each",), rate_limit="1/1h per group", group=f"g{n}") for n in range(3)
+    ]
+    sent += [work.send("free") for _ in range(20)]
+    for message in sent:
+        assert ended(message.message_id).state is MessageState.DONE
+    assert fullest(times["slow"], 400 * MS) == 2
+    assert fullest(times["slower"], 500 * MS) == 1
+    assert len(times["each"]) == 3  # each in a group of its own
+    again = work.send_with_options(args=("each",), rate_limit="1/1h per group", group="g0")
+    wait_for("it waits", lambda: broker.store.message(again.message_id).state is MessageState.WAITING
+             and counted(broker, "limit_waits|work"))  # fmt: skip
+    assert len(times["each"]) == 3
+
+
+def test_the_rate_of_a_message_replaces_that_of_its_actor_but_not_what_operators_say(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    ran: list[str] = []
+
+    @dramatiq.actor(rate_limit=["1/1h", "shared"], rate_limit_key="{key}")
+    def work(name: str, key: str = "k") -> None:
+        ran.append(name)
+
+    def send(name: str, key: str = "k", **options: Any) -> str:
+        return str(work.send_with_options(args=(name, key), **options).message_id)
+
+    def waits(message_id: str) -> None:
+        wait_for("it waits", lambda: broker.store.message(message_id).state is MessageState.WAITING)
+
+    broker.store.limits.set("shared", rates=(Rate.parse("1/1h"),))
+    broker.store.limits.set("other", rates=(Rate.parse("1/1h"),))
+    start()
+    ended(send("first"))
+    for free in ([], "100/1s", "unknown-name", "work"):  # its own name again: counted once
+        ended(send("free", rate_limit=free))
+    ended(send("other", rate_limit=["100/1s", "other"]))
+    waiting = [send("second"), send("third", rate_limit="other"), send("fourth", rate_limit="shared")]
+    ended(send("other of another key", key="l", rate_limit="other"))
+    for message_id in waiting:
+        waits(message_id)
+    broker.store.limits.set("work", rates=(Rate.parse("1/1h"),))
+    ended(send("under the operator's", key="m", rate_limit="100/1s"))
+    waiting.append(send("fifth", key="m", rate_limit="100/1s"))
+    broker.store.limits.set("work", rates=())  # off, for all
+    ended(send("off", key="n", rate_limit="1/1h"))
+    ended(send("off again", key="n", rate_limit="1/1h"))
+    ended(waiting.pop())
+    assert not {"second", "third", "fourth"} & set(ran)
+    assert broker.store.counts("default").messages[MessageState.WAITING] == 3
+
+
+def test_concurrency_and_holds_count_messages_with_rates_of_their_own(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    runs: list[tuple[int, int]] = []
+    go_on = threading.Event()
+
+    @dramatiq.actor(concurrency=2)
+    def work(n: int) -> None:
+        began = time.monotonic_ns()
+        go_on.wait(0.05)
+        runs.append((began, time.monotonic_ns()))
+
+    start()
+    broker.store.limits.hold("work", 60_000)
+    sent = [work.send_with_options(args=(n,), rate_limit=f"{100 + n % 3}/1s") for n in range(9)]
+    wait_for("they wait", lambda: counted(broker, "limit_waits|work") >= 1)
+    assert not runs
+    broker.store.limits.release("work")
+    for message in sent:
+        ended(message.message_id)
+    assert most_at_once(runs) == 2

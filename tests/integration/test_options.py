@@ -88,7 +88,10 @@ TABLE: Final[dict[str, tuple[set[str] | None, set[str] | None]]] = {
         TEXTS | {"long", "function", "none"},
     ),
     "on_dead": ({"block"}, {"block"}),
-    "rate_limit": ({"x", "text", "block", "rate", "texts", "list", "tuple"}, None),
+    "rate_limit": (
+        {"x", "text", "block", "rate", "texts", "list", "tuple"},
+        {"x", "text", "block", "rate", "texts", "list", "tuple", "none"},
+    ),
     "rate_limit_key": (
         TEXTS | {"long", "function", "error", "empty", "surrogate"},
         TEXTS | {"function", "none"},

@@ -6,9 +6,9 @@ local LOOK_MS = 1000
 -- Within which a message must start of which only is counted that it runs (ms).
 local UNHURRIED_MS = 3600000
 
--- Where the start of a message is counted for a rule and scope; nil when the scope does not concern it.
-local function instance_of(rule, scope, ref, row)
-    local instance, at_key = rule.name, rule.keyed and extra_of(row, 'limit')
+-- Where the start of a message is counted for a rule, by one of its names, and a scope; nil when the scope does not concern it.
+local function instance_of(name, rule, scope, ref, row)
+    local instance, at_key = name, rule.keyed and extra_of(row, 'limit')
     if at_key then
         instance = instance .. '|k:' .. at_key
     end
@@ -39,18 +39,19 @@ local function admission(ref, row)
     if limits_by_field['paused:' .. row[ROW.ACTOR]] then
         return {at = math.huge, lane = row[ROW.ACTOR] .. '|paused', charges = {}, slots = {}}
     end
-    for _, rule in ipairs(rules_of(row[ROW.ACTOR], QUEUE, SHARDS)) do
-        local own = instance_of(rule, 'fleet', ref, row)
+    for _, rule in ipairs(rules_of(row[ROW.ACTOR], QUEUE, SHARDS, extra_of(row, 'rates'))) do
+        local own = instance_of(rule.name, rule, 'fleet', ref, row)
         plan.lane = plan.lane or own
         wait_for(hold_ends_at(rule.name), own)
         if own ~= rule.name then
             wait_for(hold_ends_at(own), own)
         end
         for _, rate in ipairs(rule.rates) do
-            local instance = instance_of(rule, rate.scope, ref, row)
+            local instance = instance_of(rule.counted, rule, rate.scope, ref, row)
             if instance then
                 plan.charges[#plan.charges + 1] = {rate, instance}
-                wait_for(rate_frees_at(rate, instance), rate.scope == 'process' and own .. '|p' or instance)
+                local lane = rate.scope == 'process' and instance_of(rule.counted, rule, 'fleet', ref, row) .. '|p'
+                wait_for(rate_frees_at(rate, instance), lane or instance)
             end
         end
         if rule.concurrency then

@@ -12,6 +12,7 @@
 --   revision                       rises with every change
 --
 -- A limit that is kept apart for each key, process or group has an instance for each: NAME|k:KEY, NAME|p:OWNER, NAME|g:GROUP.
+-- Rates that messages of an actor bring have one of their own: ACTOR|r:RATES.
 -- Beside the hash stand, for each instance, the times (ms) of its last starts (log:, a list, the newest last), a hold
 -- (hold:, a time to live), and how many run (running, a hash).
 
@@ -39,14 +40,19 @@ local function limits_exist()
     return next(limits_by_field) ~= nil
 end
 
-local function in_force(kind, name)
-    for _, source in ipairs({'run:', 'env:', 'code:'}) do
+local function said(sources, kind, name)
+    for _, source in ipairs(sources) do
         local value = limits_by_field[source .. kind .. name]
         if value then
-            return value ~= 'off' and value or nil
+            return value
         end
     end
     return nil
+end
+
+local function in_force(kind, name)
+    local value = said({'run:', 'env:', 'code:'}, kind, name)
+    return value ~= 'off' and value or nil
 end
 
 -- A start is dated when it is claimed; it may come this much later (ms), so a window is longer by as much.
@@ -65,28 +71,40 @@ end
 
 local rules_by_actor = {}
 
--- What an actor's messages must observe: {name, keyed (whether the message's own key counts), rates, concurrency,
--- elsewhere (whether other shards may use it too)}.
-local function rules_of(actor, queue, shards)
-    if rules_by_actor[actor] then
-        return rules_by_actor[actor]
+-- What an actor's messages must observe: {name, counted (name that its rates are counted under), keyed (whether the
+-- message's own key counts), rates, concurrency, elsewhere (whether other shards may use it too)}.
+--
+-- `own`: what a message brings in place of its actor's option (see extra.rates in row.lua), nil if nothing. What is said
+-- at run time or by the settings stands before it. It is counted with messages that bring the same.
+local function rules_of(actor, queue, shards, own)
+    local cached = own and actor .. '\n' .. own or actor
+    if rules_by_actor[cached] then
+        return rules_by_actor[cached]
+    end
+    local own_rates, shared = string.match(own or '', '^([^\n]*)\n?(.*)$')
+    if not own then
+        shared = limits_by_field['code:names:' .. actor] or ''
     end
     local names, keyed = {queue}, {}
-    for name in string.gmatch((limits_by_field['code:names:' .. actor] or '') .. '\n' .. actor, '[^\n]+') do
-        if name ~= queue then
+    for name in string.gmatch(shared .. '\n' .. actor, '[^\n]+') do
+        if name ~= queue and not keyed[name] then
             names[#names + 1] = name
         end
         keyed[name] = true
     end
     local rules = {}
     for _, name in ipairs(names) do
-        local rates, concurrency = read_rates(in_force('rate:', name)), tonumber(in_force('concurrency:', name))
+        local text, counted = in_force('rate:', name), name
+        if own and name == actor and not said({'run:', 'env:'}, 'rate:', name) then
+            text, counted = own_rates, name .. '|r:' .. own_rates
+        end
+        local rates, concurrency = read_rates(text), tonumber(in_force('concurrency:', name))
         if #rates > 0 or concurrency then
-            rules[#rules + 1] = {name = name, keyed = keyed[name], rates = rates, concurrency = concurrency,
-                elsewhere = shards > 1 or name ~= queue and name ~= actor}
+            rules[#rules + 1] = {name = name, counted = counted, keyed = keyed[name], rates = rates,
+                concurrency = concurrency, elsewhere = shards > 1 or name ~= queue and name ~= actor}
         end
     end
-    rules_by_actor[actor] = rules
+    rules_by_actor[cached] = rules
     return rules
 end
 

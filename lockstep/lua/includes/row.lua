@@ -20,6 +20,8 @@
 -- extra.due        ms until when the group waits once this message is its head; of one that was scheduled: when that
 --                  fell due
 -- extra.limit      key that its rate limits are kept apart by
+-- extra.rates      what holds for it in place of its actor's rate_limit: rates as in includes/limits.lua ('' for none),
+--                  then the names of limits that it shares, each on a line of its own
 -- extra.group      group of which extra.slots messages may run at once: then each is a ref of its own
 -- extra.unique     what it is the only one by, and until when: see includes/unique.lua
 -- extra.retention  ms that its record is kept once it is done

@@ -7,7 +7,7 @@ local function take_head(ref, id, row)
     if waits_for_its_time(ref, row) then
         return
     end
-    if LIMITED or extra_of(row, 'slots') then
+    if LIMITED or extra_of(row, 'slots') or extra_of(row, 'rates') then
         observe_limits()
         admit(ref, id, row)
     else
