@@ -5,12 +5,17 @@ import socket
 from typing import Any, Final
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from web import problems
+from web.requests import Requests
 
 #: Seconds a client may take until the head of its request is complete.
 HEAD_SECONDS: Final = 10.0
+
+#: Bytes that the head of a request may have.
+HEAD_BYTES: Final = 16_384
 
 #: Milliseconds after which the kernel closes a connection whose client takes nothing of what is sent to it, or is gone.
 STALLED_MS: Final = 60_000
@@ -24,6 +29,11 @@ class DeadlineProtocol(H11Protocol):
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _half_closed = False  #: the client sends no more, but may still read
+
+    def __init__(self, config: uvicorn.Config, *arguments: Any, **options: Any) -> None:
+        super().__init__(config, *arguments, **options)
+        self.conn = Requests(h11.SERVER, config.h11_max_incomplete_event_size or HEAD_BYTES)
 
     @property
     def expected(self) -> bool:
@@ -49,6 +59,26 @@ class DeadlineProtocol(H11Protocol):
             self._stop_deadline()
         else:
             self._start_deadline()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Respond to what the client asked before it closed its side; returns whether the connection stays open."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.response_started:
+            if cycle.more_body:  # of a body that never ends
+                self.conn.receive_data(b"")
+                self.handle_events()
+            self._half_closed = True
+            return True
+        if self.conn.trailing_data[0]:  # the head of a request that never ends
+            self.send_400_response("The request is incomplete.")
+        # A client that leaves while it is sent an endless stream is gone.
+        return False
+
+    def on_response_complete(self) -> None:
+        """Close the connection after the last response to a client that sends no more."""
+        super().on_response_complete()
+        if self._half_closed and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the deadline with the connection."""

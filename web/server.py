@@ -19,7 +19,7 @@ from lockstep.settings import Settings
 from lockstep.signals import ignore_stops
 from web.app import create_app
 from web.auth import check_exposure
-from web.protocol import DeadlineProtocol
+from web.protocol import HEAD_BYTES, DeadlineProtocol
 
 #: Seconds that requests in work may take once the process was told to stop.
 GRACE_SECONDS: Final = 10
@@ -27,9 +27,6 @@ GRACE_SECONDS: Final = 10
 #: Seconds that a client has which had connected, but not asked, when this process stopped listening: its request is
 #: on the way.
 EXPECTED_SECONDS = 1.0
-
-#: Bytes that the head of a request may have.
-HEAD_BYTES: Final = 16_384
 
 #: Connections that wait to be accepted.
 BACKLOG: Final = 1024

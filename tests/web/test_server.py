@@ -11,7 +11,8 @@ import pytest
 from tests.web.client import Client, assert_problem
 from tests.web.wire import HEAD, Wire
 from web import body, protocol
-from web.server import HEAD_BYTES, listen, make_server
+from web.protocol import HEAD_BYTES
+from web.server import listen, make_server
 
 MAIL = b'{"actor": "mail.send", "kwargs": {"to": "a"}}'
 DEADLINE = 0.4
