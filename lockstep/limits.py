@@ -31,7 +31,7 @@ def charge(name: str, key: str = "", *, rate: str | None = None) -> None:
     """
     message, store = _current()
     try:
-        rates = parse_rates([rate]) if rate else ()
+        rates = () if rate is None else parse_rates([rate])
     except ValueError as error:
         raise InvalidOption(str(error)) from None
     _check(name)

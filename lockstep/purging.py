@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lockstep.calls import Calls
+from lockstep.checks import check_group
 from lockstep.keys import ShardKeys
 
 #: Messages that one call purges, and groups or messages that it looks at.
@@ -42,8 +43,11 @@ class Purges:
         count as cancelled.
 
         Raises:
+          InvalidMessage: ``group`` is no group key.
           NotFound: there is no such queue.
         """
+        if group is not None:
+            check_group(group)  # the script takes an empty one for all groups
         self._calls.check_queue(queue_name)
         # Those of a group with several at once are groups of their own, spread over the shards.
         return self._purge(self._calls.shards(queue_name), group)

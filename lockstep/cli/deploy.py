@@ -78,7 +78,7 @@ def rollback(
     """
     at = Home((home or Path.cwd()).absolute())
     with _rollout(at, json=json) as rollout:
-        name = to or at.former()
+        name = at.former() if to is None else to
         if name is None:
             raise RefusedRelease("there is no former release: `lockstep releases` lists what is installed")
         at.require(name)

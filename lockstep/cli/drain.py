@@ -29,9 +29,9 @@ _log = logs.get_logger("lockstep.drain")
 
 def drain(
     queues: Annotated[
-        str,
+        str | None,
         typer.Option("--queues", metavar="A,B", help="Which queues; all, unless given.", show_default=False),
-    ] = "",
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait, at most.")] = 300,
     resume: Annotated[bool, typer.Option("--resume", help="Switch the intake on again at the end.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document at the end.")] = False,
@@ -40,7 +40,7 @@ def drain(
     settings = settings_with_redis()
     logs.configure(settings)
     with closing(Store.connect(settings)) as store:
-        names = [name.strip() for name in queues.split(",") if name.strip()] or store.queues()
+        names = store.queues() if queues is None else _named(queues)
         for name in names:
             store.check_queue(name)
         try:
@@ -56,6 +56,13 @@ def drain(
         _tell(store, left, json=json)
     if left:
         raise typer.Exit(NOT_READY)
+
+
+def _named(queues: str) -> list[str]:
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    if not names:  # a variable that is not set must not mean all
+        raise typer.BadParameter("--queues: expected names of queues, separated by commas")
+    return names
 
 
 def _wait(store: Store, names: Sequence[str], timeout: float) -> list[QueueLeft]:

@@ -147,6 +147,18 @@ def test_limits_belong_inside_actors() -> None:
         limits.hold("name", 1)
 
 
+def test_an_empty_rate_is_not_the_lack_of_one(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    @dramatiq.actor(max_attempts=1)
+    def work() -> None:
+        limits.charge("name", "key", rate="")
+
+    broker.store.limits.set("name", rates=(Rate.parse("1/1h"),))
+    start()
+    error = ended(work.send().message_id).attempts[-1].error
+    assert error is not None
+    assert error["type"] == "InvalidOption"
+
+
 @pytest.mark.parametrize(
     "options",
     [

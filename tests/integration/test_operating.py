@@ -139,6 +139,8 @@ def test_one_group_is_purged_and_the_others_stay(sharded: Store) -> None:
     sharded.enqueue("q", [new("a-late", "a", delay_ms=HOUR), new("b-late", "b", delay_ms=HOUR)])
     sharded.enqueue("q", [new(f"s{n}", "a", extra={"slots": 2, "group": "a"}) for n in range(5)])
     sharded.enqueue("q", [new("b1", "b"), new("m1"), new("o1", "o", extra={"slots": 2, "group": "o"})])
+    with pytest.raises(InvalidMessage):
+        next(iter(sharded.purges.purge("q", "")), None)  # no group, but not all of them either
     assert sum(sharded.purges.purge("q", "a")) == 1206
     assert sharded.counts("q").messages[MessageState.WAITING] == 3
     assert sharded.message("b-late").state is MessageState.SCHEDULED

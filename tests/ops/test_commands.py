@@ -278,6 +278,13 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
     assert run(*arguments).returncode == 2
 
 
+@pytest.mark.parametrize("queues", ["", " , "])
+def test_a_drain_of_no_queue_is_not_a_drain_of_all(run: Run, store: Store, queues: str) -> None:
+    ended = run("drain", "--queues", queues, "--timeout", "0")
+    assert ended.returncode == 2, ended
+    assert store.intake.status().accept
+
+
 def test_help_names_every_command(run: Run) -> None:
     shown = run("--help")
 

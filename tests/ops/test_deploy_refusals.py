@@ -78,6 +78,7 @@ def test_a_rollback_needs_a_release(deployment: Deployment) -> None:
     for arguments, code, said in (
         (("rollback",), 2, "there is no former release"),
         (("rollback", "--to", "none"), 1, "no release 'none'"),
+        (("rollback", "--to", ""), 1, "no release ''"),
     ):
         ended, told = deployment.run(*arguments)
         assert (ended, said in told) == (code, True), told
