@@ -72,6 +72,7 @@ def test_a_message_that_its_own_actor_sends_again_is_refused_with_the_way_to_do_
                 send()
             errors.append(caught.value)
         copies.append(broker.enqueue(work.message(False)).message_id)
+        copies.append(broker.enqueue(current.copy(message_id="again", args=(False,)), delay=1).message_id)
 
     copies: list[str] = []
     start()
@@ -79,7 +80,8 @@ def test_a_message_that_its_own_actor_sends_again_is_refused_with_the_way_to_do_
     assert ended(message.message_id).state is MessageState.DONE
     assert [error.field for error in errors] == ["/id", "/id", "/id", "/1/id"]
     assert all("dramatiq.Retry" in error.problem for error in errors)
-    assert ended(copies[0]).state is MessageState.DONE
+    for copy in copies:
+        assert ended(copy).state is MessageState.DONE
 
 
 def test_a_retry_runs_the_same_message_again_with_the_options_that_it_was_sent_with(
