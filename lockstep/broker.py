@@ -30,12 +30,15 @@ from lockstep.assembly import default_middleware, kept_of_kind, settings_with
 from lockstep.checks import MAX_BATCH, check_key
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
+from lockstep.deliveries import Deliveries
 from lockstep.emptying import flush, wait_until_empty
 from lockstep.ending import give_up
 from lockstep.envelope import current_encoder
 from lockstep.errors import IdempotencyConflict, InvalidMessage, LeaseLost, UnknownActor
 from lockstep.holding import HeldMessages
+from lockstep.keys import ShardKeys
 from lockstep.options import check_actor, check_names
+from lockstep.outbox import write_message
 from lockstep.preparing import Prepared, hooked_copy, keyed_together, prepare, with_words
 from lockstep.records import Accepted
 from lockstep.settings import Settings
@@ -102,6 +105,7 @@ class LockstepBroker(Broker):
         self.threads = settings.worker_concurrency
         self._hooked_options: set[str] = set()  # what hooks put into messages that were sent here
         self.owns_process = False  #: a command started this process for its worker, and restarts it
+        self._deliveries = Deliveries(self)
         self._stopping = threading.Event()
         self._held_back: set[str] = set()  # what must be known first
         self._consumers: list[LockstepConsumer] = []
@@ -236,6 +240,28 @@ class LockstepBroker(Broker):
                 " with another message_id",
             )
         return with_words(prepared) if self.settings.search_index else prepared
+
+    def prepare(self, message: "Message[Any]", delay: int | None = None) -> Prepared:
+        """Check and encode a message, with the hooks before an enqueue, without sending it.
+
+        Raises:
+          InvalidMessage: it is refused; ``field`` says why.
+        """
+        return self._prepare(message, delay)
+
+    def prepare_follow_up(self, message: "Message[Any]", *, delay: int | None = None) -> bytes:
+        """Return the outbox entry of a message that a settle is to send, after all the hooks of an enqueue.
+
+        Raises:
+          InvalidMessage: it is refused; ``field`` says why.
+        """
+        prepared = self._prepare(message, delay)
+        self.emit_after("enqueue", prepared.message, prepared.hook_delay)
+        return write_message(prepared.message.queue_name, prepared.new)
+
+    def deliver(self, shard: ShardKeys, entries: Sequence[bytes]) -> None:
+        """Enqueue what is in the outbox of a shard; what cannot be enqueued now is tried again by reapers."""
+        self._deliveries.deliver(shard, entries)
 
     def _knows_option(self, name: str) -> bool:
         """Return whether a middleware declares an option, or a hook put it into a message that is sent again."""
@@ -443,9 +469,8 @@ class LockstepBroker(Broker):
         """
         name = "before_" + signal
         if signal in _OF_A_CLAIM:
-            self._call_all(name, args, kwargs)
+            self._call_all(name, self._hooks_of(name), args, kwargs)
             return
-        hook = None
         for hook in self._hooks_of(name):
             try:
                 hook(self, *args, **kwargs)
@@ -461,7 +486,9 @@ class LockstepBroker(Broker):
         """Call the hooks in reverse order, each of them whatever another one raises."""
         name = "after_" + signal
         if signal == "process_message" or signal in _OF_A_CLAIM:
-            self._call_all(name, args, kwargs)
+            self._call_all(name, self._hooks_of(name), args, kwargs)
+            if args[0].failed and signal.endswith("_message") and isinstance(args[0], ClaimedMessage):
+                self._decide_again(name, args, kwargs)
             return
         for hook in self._hooks_of(name):
             try:
@@ -469,12 +496,22 @@ class LockstepBroker(Broker):
             except Exception as error:
                 self._on_hook_error(name, hook, error, args)
 
-    def _call_all(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _decide_again(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A hook that ran after the outcome failed the message: that counts, as in Dramatiq."""
+        settlement = args[0].settlement
+        if settlement is not None and settlement.verb is not Verb.DEAD_LETTER:
+            hooks = self._hooks_of(name)
+            deciding = [hook for hook in hooks if getattr(getattr(hook, "__self__", None), "decides", False)]
+            self._call_all(name, deciding, args, kwargs)
+
+    def _call_all(
+        self, name: str, all_hooks: list[Callable[..., None]], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         """Call each hook once; nothing gets out, or the worker's thread would end and the message stay unsettled.
 
         The loop is entered again after an error, because an interrupt may also arrive between two hooks.
         """
-        hooks, hook, called = iter(self._hooks_of(name)), None, False
+        hooks, hook, called = iter(all_hooks), None, False
         while not called:
             try:
                 for hook in hooks:
@@ -491,10 +528,9 @@ class LockstepBroker(Broker):
 
     def _find_hooks(self, name: str) -> list[Callable[..., None]]:
         order = self.middleware if name.startswith("before_") else list(reversed(self.middleware))
-        if name in ("after_process_message", "after_skip_message"):
-            # The verdict comes after every other hook, wherever that was added: it sees whether one failed the message.
-            order = sorted(order, key=lambda middleware: getattr(middleware, "after_others", False))
-        hooks = [getattr(m, name) for m in order if getattr(type(m), name) is not getattr(Middleware, name)]
+        # Hooks of Dramatiq whose work another middleware of the list does.
+        unused = {getattr(Middleware, name), *(one for m in order for one in getattr(m, "replaces", ()))}
+        hooks = [getattr(m, name) for m in order if getattr(type(m), name) not in unused]
         self._hooks[name] = hooks
         return hooks
 

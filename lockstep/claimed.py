@@ -51,6 +51,10 @@ class ClaimedMessage(MessageProxy):
             None  #: a hook before the run, or one that stores the result, raised: the attempt failed
         )
         self.put_back = False  #: its outcome is in the outbox
+        self.max_retries: int | None = (
+            None  #: once its attempts are used up: how many retries it could have had
+        )
+        self.counted_failure = False  #: its last attempt used up one of its retries
         self.lost = False  #: the lease ended without us
         self.stopped = False  #: the process stops: the actor was interrupted
         self.cancel_requested = False  #: an operator took it back: whoever looks here may end early

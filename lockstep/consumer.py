@@ -396,6 +396,8 @@ class LockstepConsumer(Consumer):
                     )
                     with self._bell:
                         self._hold(exchange, -1)
+        if answer.follow_ups:  # if the process dies here, a reaper delivers them
+            self._broker.deliver(exchange.shard, answer.follow_ups)
         return claim
 
     def _take(self, exchange: Exchange, lease: Lease, now_ms: int, sent_at: float) -> None:

@@ -46,6 +46,7 @@ class Answer:
 
     lost: list[Settlement]  #: their tokens held no lease: nothing was changed
     cancelled: list[Settlement]  #: their messages are cancelled, as asked or because an operator was faster
+    follow_ups: list[bytes]  #: entries that are in the outbox of the shard now
     claim: Claim | None
     sent_at: float  #: ``time.monotonic()`` before the request left: leases count from here
     error: RedisUnavailable | ScriptFailed | None = None  #: why one of settle and claim was refused
@@ -186,6 +187,8 @@ class Exchange:
             arguments += pair
         for settlement in settlements:
             arguments += settlement_arguments(settlement)
+            for entry in settlement.follow_ups:
+                arguments += ("follow", entry)
         return tuple(arguments)
 
 
@@ -194,16 +197,19 @@ def _read(request: Request, found: Sequence[Any], sent_at: float) -> Answer:
     error = next((one for one in found if isinstance(one, (RedisUnavailable, ScriptFailed))), None)
     lost: list[Settlement] = []
     cancelled: list[Settlement] = []
+    follow_ups: list[bytes] = []
     if request.settle is not None and not isinstance(found[0], LockstepError):
         for settlement, answer in zip(request.settlements, found[0], strict=True):
             if not answer:
                 lost.append(settlement)
             elif answer == _CANCELLED_INSTEAD or settlement.verb is Verb.CANCEL:
                 cancelled.append(settlement)
+            elif settlement.follow_ups:
+                follow_ups += settlement.follow_ups
     claim = None
     if request.wanted and not isinstance(found[-1], LockstepError):
         claim = replies.claim(found[-1])
-    return Answer(lost, cancelled, claim, sent_at, error)
+    return Answer(lost, cancelled, follow_ups, claim, sent_at, error)
 
 
 def settlement_arguments(one: Settlement) -> tuple[Any, ...]:  # noqa: PLR0911  (one for each verb)

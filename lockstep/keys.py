@@ -32,6 +32,8 @@ kinds          hash    kind of dead letters -> what they have in common (``lua/i
 kind:KIND      zset    id of each dead letter of a kind -> ms when it died
 result:ID      string  what an actor returned; expires
 removed        zset    reason:id of the newest messages that were purged or discarded -> ms when; expires
+outbox         zset    follow-up message of a message that ended, until it is enqueued
+                       (``lockstep/outbox.py``) -> ms when that ended
 wake           list    at most a few tokens that wake idle consumers
 cancelled      zset    id of a message that was taken back -> ms when it was
 cancelling     set     tokens of leases whose messages are to be cancelled
@@ -100,6 +102,11 @@ class ShardKeys:
     def wake(self) -> str:
         """The list that idle consumers block on."""
         return self.prefix + "wake"
+
+    @cached_property
+    def outbox(self) -> str:
+        """Follow-up messages that are not enqueued yet."""
+        return self.prefix + "outbox"
 
 
 def shard_of(group: str | None, message_id: str, shards: int) -> int:

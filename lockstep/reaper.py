@@ -37,10 +37,13 @@ class Reaper:
         *,
         claimer: str = "",
         held: HeldMessages | None = None,
+        deliver: Callable[[ShardKeys, list[bytes]], None] | None = None,
     ) -> None:
         """``claimer``: who claims in this process; empty: nobody does.
 
         ``held``: what it holds, which learns here when it is to be cancelled.
+
+        ``deliver``: enqueues what is in an outbox for too long, because the process that settled it died.
         """
         self._store = store
         self._queues = queues
@@ -52,6 +55,7 @@ class Reaper:
             set()
         )  # what failed when it was tried last: shards, by prefix, and other steps
         self._defect: Exception | None = None
+        self._deliver = deliver
         self._searched: dict[str, float] = {}  # shard -> when it was last seen to need no search
 
     @property
@@ -104,6 +108,8 @@ class Reaper:
         self._report(shard.queue, result)
         if self._held is not None:
             self._held.ask_to_cancel(result.cancelling)
+        if result.owed and self._deliver is not None:
+            self._deliver(shard, result.owed)
         self._search(shard)
 
     def _search(self, shard: ShardKeys) -> None:

@@ -87,6 +87,7 @@ class Settlement(NamedTuple):
     park: bool = False  #: of a release: the actor is unknown here
     result: bytes | None = None  #: what the actor returned, encoded
     result_ttl_ms: int = 0
+    follow_ups: tuple[bytes, ...] = ()  #: entries for the outbox, if it is done as asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Reaped:
     cancelling: list[str] = field(
         default_factory=list
     )  #: tokens of leases, of any worker, whose messages are to be cancelled
+    owed: list[bytes] = field(default_factory=list)  #: entries of the outbox that nobody delivered in time
 
 
 class Renewal(IntEnum):

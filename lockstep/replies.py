@@ -91,9 +91,9 @@ def lease(reply: list[Any]) -> Lease:
 
 def reaped(reply: list[Any]) -> Reaped:
     """The answer of ``reap``."""
-    extended, due, retried, dead, new, cancelled, cancelling = reply
+    extended, due, retried, dead, new, cancelled, cancelling, owed = reply
     ids = [[one.decode() for one in some] for some in (retried, dead, cancelled, cancelling)]
-    return Reaped(ids[0], ids[1], extended, due, new == 1, ids[2], ids[3])
+    return Reaped(ids[0], ids[1], extended, due, new == 1, ids[2], ids[3], list(owed))
 
 
 def _attempt(reply: list[Any]) -> Attempt:

@@ -41,10 +41,7 @@ class Sending:
           IntakeOff, QueueFull, MemoryLow: not now; nothing was written.
         """
         self.memory.check()
-        by_shard: dict[ShardKeys, list[int]] = defaultdict(list)
-        for place, (queue_name, message) in enumerate(messages):
-            self.declare(queue_name)
-            by_shard[self._shard_of(queue_name, message)].append(place)
+        by_shard = self._by_shard(messages)
         if len(by_shard) > 1:
             for shard, places in by_shard.items():
                 self._run(shard, messages, places, follow_up=follow_up, check=True)
@@ -57,6 +54,18 @@ class Sending:
             )
         return [accepted[place] for place in range(len(messages))]
 
+    def enqueue_owed(self, messages: Sequence[Addressed]) -> None:
+        """Accept follow-up messages, whatever the intake is and however full queues and memory are.
+
+        They were accepted with the settle of the message before them. All or none of those that share a shard.
+
+        Raises:
+          IdempotencyConflict: something else was asked under the same key or id.
+          RedisUnavailable: any of them may be accepted.
+        """
+        for shard, places in self._by_shard(messages).items():
+            self._run(shard, messages, places, follow_up=True, owed=True)
+
     def declare(self, queue_name: str) -> None:
         """Note that a queue exists, once for each process, so that it can be listed."""
         if queue_name not in self._known_queues:
@@ -66,6 +75,13 @@ class Sending:
     def list_queue(self, queue_name: str) -> None:
         """Note that a queue exists."""
         self._calls.command("SADD", self._calls.global_key("queues"), queue_name)
+
+    def _by_shard(self, messages: Sequence[Addressed]) -> dict[ShardKeys, list[int]]:
+        by_shard: dict[ShardKeys, list[int]] = defaultdict(list)
+        for place, (queue_name, message) in enumerate(messages):
+            self.declare(queue_name)
+            by_shard[self._shard_of(queue_name, message)].append(place)
+        return by_shard
 
     def _shard_of(self, queue_name: str, message: NewMessage) -> ShardKeys:
         return self._calls.shard_of(queue_name, message.group or message.unique_by, message.id)
@@ -78,9 +94,10 @@ class Sending:
         *,
         follow_up: bool,
         check: bool = False,
+        owed: bool = False,
     ) -> list[Any]:
         settings = self._calls.settings
-        most = -(-settings.max_queue_length // settings.queue_shards)
+        most = 0 if owed else -(-settings.max_queue_length // settings.queue_shards)
         records: dict[str, int] = {}  # name -> place in KEYS
         arguments: list[Any] = [most, int(follow_up), int(check), len(places)]
         for place in places:

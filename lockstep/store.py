@@ -18,6 +18,7 @@ from lockstep.keys import ShardKeys
 from lockstep.limitstore import LimitStore
 from lockstep.link import Call, Link
 from lockstep.listing import Listing
+from lockstep.outbox import Outbox
 from lockstep.processes import Processes
 from lockstep.purging import Purges
 from lockstep.records import Accepted, MessageRecord, NewMessage, QueueCounts, Reaped, Renewal
@@ -46,6 +47,7 @@ class Store(Calls):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.sending = Sending(self)
+        self.outbox = Outbox(self, self.sending)
         self.intake = Intake(self)
         self.schema = Schema(self)
         self.server = Server(self)

@@ -19,6 +19,7 @@ from lockstep.settings import Settings
 from lockstep.store import Store
 from middleware.dead_letters import DeadLetters
 from middleware.dramatiq_metrics import DramatiqMetrics
+from middleware.follow_ups import FollowUps
 from middleware.group_mutex import GroupMutex
 from middleware.lifecycle import Lifecycle
 from middleware.log_context import LogContext
@@ -38,6 +39,7 @@ def default(settings: Settings, store: Store) -> list[Middleware]:
         SchemaGuard(),  # a release that is too old for the data ends before it claims
         LogContext(),  # every line below carries the message
         DeadLetters(),  # its after hook is the last that sees the message: what the outcome decided stands
+        FollowUps(),  # its after hook builds what the outcome sends; if that is refused, the message is dead
         Outcome(settings),  # its after hook runs after those below and sees whether one of them failed
         RateLimits(
             settings
@@ -49,7 +51,7 @@ def default(settings: Settings, store: Store) -> list[Middleware]:
         ShutdownNotifications(),
         AsyncIO(),
         Results(backend=StoreResults(store)),
-        Callbacks(),
+        Callbacks(),  # these two are here for their options and places: FollowUps sends what they would send
         Pipelines(),
         Periodic(),  # checks what actors declare, for `lockstep scheduler` and for periodiq's own command
     ]
@@ -63,6 +65,7 @@ def make_broker(settings: Settings) -> LockstepBroker:
 __all__ = [
     "DeadLetters",
     "DramatiqMetrics",
+    "FollowUps",
     "GroupMutex",
     "Lifecycle",
     "LogContext",

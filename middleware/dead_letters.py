@@ -23,14 +23,14 @@ log = logs.get_logger("lockstep.message")
 
 
 class DeadLetters(Middleware):
-    """Owns ``on_dead``; tells of each death, keeps its error as the result, and calls ``on_retry_exhausted``."""
+    """Owns ``on_dead``; logs each death, and keeps its error as the result."""
 
-    after_others = True
+    decides = True
 
     @property
     def actor_options(self) -> set[str]:
-        """``on_dead``: whether a death lets its group go on; ``on_retry_exhausted``: the actor that is told."""
-        return {"on_dead", "on_retry_exhausted"}
+        """``on_dead``: whether a death lets its group go on."""
+        return {"on_dead"}
 
     def after_process_message(
         self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
@@ -55,22 +55,17 @@ class DeadLetters(Middleware):
         kind, fingerprint = errorinfo.kind_of(settlement.error, settlement.reason)
         log.error(
             "message.dead",
+            queue=message.queue_name,
+            group=message.group,
+            message_id=message.message_id,
             actor=message.actor_name,
             reason=settlement.reason,
             error=kind,
             fingerprint=fingerprint,
         )
-        if settlement.reason == ATTEMPTS_EXHAUSTED:
-            self._tell(broker, message)
 
     def _attach(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
         try:
             StoreResults.attach_exception(broker, message, error)
         except Exception:  # an error that cannot be encoded keeps no message alive
             log.exception("middleware.failed", hook="results")
-
-    def _tell(self, broker: Any, message: ClaimedMessage) -> None:
-        options = {**broker.get_actor(message.actor_name).options, **message.options}
-        target = options.get("on_retry_exhausted")
-        if target:
-            broker.get_actor(target).send(message.asdict(), {"retries": message.lease.failures})

@@ -21,8 +21,6 @@ _AGAIN_SECONDS: Final = 1.0
 class DramatiqMetrics(Prometheus):
     """Counts what Dramatiq's does; also retries, which it knows by another way of retrying."""
 
-    after_others = True
-
     @property
     def forks(self) -> list[Any]:
         """What the master starts beside its workers."""

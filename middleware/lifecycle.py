@@ -71,6 +71,7 @@ class Lifecycle(Middleware):
             lambda: choice.among(broker.get_declared_queues()),
             claimer=broker.owner,
             held=broker.held,
+            deliver=broker.deliver,
         )
         interrupter = Interrupter(broker.held, margin=broker.lease_margin, grace=self._settings.cancel_grace)
         self._services = [

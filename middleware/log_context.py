@@ -14,8 +14,6 @@ log = logs.get_logger("lockstep.message")
 class LogContext(Middleware):
     """Binds queue, group, message id and attempt to the log lines of an actor."""
 
-    after_others = True
-
     def before_process_message(self, broker: Broker, message: Any) -> None:
         """The message is about to run."""
         structlog.contextvars.bind_contextvars(

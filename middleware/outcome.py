@@ -32,7 +32,7 @@ _MAX_BACKOFF_MS: Final = 7 * 86_400_000
 class Outcome(Middleware):
     """The only place that decides between done, retry, dead, cancelled and released."""
 
-    after_others = True  #: its after hooks run once every other middleware had its say
+    decides = True  #: its after hooks run again when a later one failed the message
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -98,7 +98,7 @@ class Outcome(Middleware):
 
     def after_skip_message(self, broker: Any, message: Any) -> None:
         """A middleware refused the message: dead when it said so, else skipped as in Dramatiq, that is, done."""
-        if message.settlement is not None:
+        if message.settlement is not None and message.settlement.verb is Verb.RELEASE:
             return
         if message.failed:
             self._reject(message)
@@ -130,6 +130,7 @@ class Outcome(Middleware):
 
     def _decide_by_default(self, message: ClaimedMessage, error: BaseException) -> None:
         if message.attempt >= self._settings.max_attempts:
+            message.counted_failure, message.max_retries = True, self._settings.max_attempts - 1
             self._die(message, ATTEMPTS_EXHAUSTED, error)
         else:
             self._retry(message, error, self._settings.backoff.delay_ms(message.attempt))
@@ -143,8 +144,11 @@ class Outcome(Middleware):
         elif throws and isinstance(error, throws):
             self._die(message, "throws", error)
         elif isinstance(error, TypeError) and _wrong_arguments(actor, message):
+            message.counted_failure = True
             self._die(message, "wrong_arguments", error)
         elif self._exhausted(options, message, error):
+            most = self._most_attempts(options)
+            message.counted_failure, message.max_retries = True, None if most is None else most - 1
             self._die(message, ATTEMPTS_EXHAUSTED, error)
         else:
             self._retry(message, error, self._delay_ms(options, message, error))
@@ -161,12 +165,16 @@ class Outcome(Middleware):
         retry_when = options.get("retry_when")
         if retry_when is not None:
             return not retry_when(message.lease.failures, error)
+        most = self._most_attempts(options)
+        return bool(most is not None and message.attempt >= most)
+
+    def _most_attempts(self, options: dict[str, Any]) -> Any:
+        """Return how many attempts a message has; None: any number, as with Dramatiq's ``max_retries=None``."""
         attempts = options.get("max_attempts")
         if attempts is None and "max_retries" in options:
-            if options["max_retries"] is None:
-                return False  # as in Dramatiq: without end
-            attempts = options["max_retries"] + 1
-        return bool(message.attempt >= (self._settings.max_attempts if attempts is None else attempts))
+            retries = options["max_retries"]
+            return None if retries is None else retries + 1
+        return self._settings.max_attempts if attempts is None else attempts
 
     def _delay_ms(self, options: dict[str, Any], message: ClaimedMessage, error: BaseException) -> int:
         if isinstance(error, Retry) and error.delay is not None:

@@ -42,7 +42,9 @@ def create_app(broker: LockstepBroker, settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         # Recovery must not depend on a worker being alive: every web process reaps as well.
-        reaper = Service("reaper", Reaper(broker.store, broker.store.queues), end_process)
+        reaper = Service(
+            "reaper", Reaper(broker.store, broker.store.queues, deliver=broker.deliver), end_process
+        )
         reaper.start()
         serving = threading.Event()
         reporter = make_reporter(context, serving)

@@ -19,6 +19,7 @@ local done = redis.call('HLEN', key('done'))
 local dead = redis.call('ZCARD', key('dead'))
 local cancelled = redis.call('ZCARD', key('cancelled'))
 local waiting = redis.call('HLEN', key('messages')) - leased - scheduled - backoff - done - dead - cancelled
+    + redis.call('ZCARD', key('outbox')) -- on their way to their groups
 
 local age = -1
 local ready, levels = count_ready()

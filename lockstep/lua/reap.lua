@@ -8,7 +8,8 @@
 --          8 finished records of a kind to keep (nothing: any number)
 -- Answers: leases extended; what came due; ids put back; ids that are dead as worker_lost; 1 when
 --          the claimer was not known; ids that were to be cancelled and now are; tokens of leases whose messages are
---          to be cancelled: some of them, when there are more than a batch
+--          to be cancelled: some of them, when there are more than a batch;
+--          entries of the outbox that nobody delivered in time, some of them, oldest first
 -- States:  message running -> waiting | dead | cancelled; group leased -> ready | blocked | absent
 
 -- @include shard
@@ -55,6 +56,9 @@ if NOW < latest then
         redis.call('ZADD', key('expiries'), NOW + LEASE_MS, ref)
     end
 end
+
+-- Entries of the outbox that the consumer which settled them had this time (ms) to deliver; so many at once.
+local OWED_MS, OWED_MOST = 2000, 20
 
 local retried, dead, cancelled, ready_first, ready_last = {}, {}, {}, {}, {}
 local opened = false -- a lane whose limit has room again
@@ -143,4 +147,5 @@ end
 local new = ARGV[1] ~= '' and redis.call('ZADD', key('claimers'), NOW, ARGV[1]) or 0
 redis.call('ZREMRANGEBYSCORE', key('claimers'), '-inf', NOW - 10 * LEASE_MS)
 local cancelling = ARGV[1] ~= '' and redis.call('SRANDMEMBER', key('cancelling'), BATCH) or {}
-return {extended, due, retried, dead, new, cancelled, cancelling}
+local owed = redis.call('ZRANGEBYSCORE', key('outbox'), '-inf', NOW - OWED_MS, 'LIMIT', 0, OWED_MOST)
+return {extended, due, retried, dead, new, cancelled, cancelling, owed}

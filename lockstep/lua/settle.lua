@@ -11,6 +11,8 @@
 --            dead_result: (dead_letter with a result) reason, error (JSON), result, its time to live (ms)
 --            release:     delay (ms), reason ('' when it had not started), '1' to park (its actor is unknown)
 --            cancel:      nothing more
+--          and after it, for each follow-up message: follow, entry of the outbox (opaque bytes)
+--          A follow-up is stored only when its settlement is done as asked.
 --          Whoever was asked to cancel and ends otherwise than done is cancelled.
 -- Answers: for each settlement: 1 done as asked, 2 cancelled instead, 0 the token holds no lease
 -- States:  message running -> done | backoff | waiting | dead | cancelled; group leased -> ready | blocked | absent
@@ -33,12 +35,19 @@ local KEEP = tonumber(ARGV[3])
 
 local counters_end = 5 + 2 * tonumber(ARGV[5])
 local settlements, refs = {}, {}
+local follow_ups -- of few: number of the settlement, entry
 local place = counters_end + 1
 while ARGV[place] do
     local verb = ARGV[place]
-    settlements[#settlements + 1] = place
-    refs[#refs + 1] = ARGV[place + 1]
-    place = place + 4 + EXTRA[verb]
+    if verb == 'follow' then
+        follow_ups = follow_ups or {}
+        follow_ups[#follow_ups + 1] = {#settlements, ARGV[place + 1]}
+        place = place + 2
+    else
+        settlements[#settlements + 1] = place
+        refs[#refs + 1] = ARGV[place + 1]
+        place = place + 4 + EXTRA[verb]
+    end
 end
 
 local ENDED = cmsgpack.pack(NOW)
@@ -144,6 +153,11 @@ else
     end
 end
 
+for _, one in ipairs(follow_ups or {}) do
+    if answer[one[1]] == 1 then
+        redis.call('ZADD', key('outbox'), NOW, one[2])
+    end
+end
 for _, result in ipairs(results) do
     redis.call('SET', result[1], result[2], 'PX', result[3])
 end

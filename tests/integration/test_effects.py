@@ -1,0 +1,306 @@
+"""Callbacks, pipeline steps and completed groups: sent once, when the attempt is settled as done or dead."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq import Worker, group
+from dramatiq.middleware import CurrentMessage, GroupCallbacks, Middleware, SkipMessage
+from dramatiq.rate_limits.backends import StubBackend
+
+from lockstep.broker import LockstepBroker
+from lockstep.claimed import ClaimedMessage
+from lockstep.errors import Permanent
+from lockstep.records import MessageRecord
+from lockstep.states import MessageState
+from middleware.follow_ups import FollowUps
+from tests.support.waiting import wait_for
+
+Start = Callable[[], Worker]
+Ended = Callable[[str], MessageRecord]
+
+
+class Told:
+    """What callbacks were given, by their name."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, Any]] = []
+        self.data: dict[str, list[Any]] = {}
+
+        @dramatiq.actor
+        def succeeded(data: Any, result: Any) -> None:
+            self._note("success", data, result)
+
+        @dramatiq.actor
+        def failed(data: Any, error: Any) -> None:
+            self._note("failure", data, error)
+
+        @dramatiq.actor
+        def exhausted(data: Any, counts: Any) -> None:
+            self._note("exhausted", data, counts)
+
+    def _note(self, kind: str, data: Any, more: Any) -> None:
+        self.data.setdefault(data["message_id"], []).append(data)
+        self.calls.append((kind, data["message_id"], more))
+
+    def of(self, message: Any) -> list[tuple[str, Any]]:
+        return [(kind, more) for kind, one, more in self.calls if one == message.message_id]
+
+
+@pytest.fixture
+def told(broker: LockstepBroker) -> Told:
+    return Told()
+
+
+CALLBACKS = {"on_success": "succeeded", "on_failure": "failed", "on_retry_exhausted": "exhausted"}
+
+
+def settled(broker: LockstepBroker) -> None:
+    """Nothing is left to do: what was not called until now never is."""
+
+    def idle() -> bool:
+        counts = broker.store.counts("default").messages
+        return not any(counts[state] for state in MessageState if state not in FINAL)
+
+    wait_for("everything ran", idle)
+
+
+FINAL = (MessageState.DONE, MessageState.DEAD, MessageState.CANCELLED)
+
+
+def test_a_pipeline_whose_next_step_is_refused_runs_once_and_is_dead(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told
+) -> None:
+    ran: Counter[str] = Counter()
+
+    @dramatiq.actor(max_attempts=3, **CALLBACKS)
+    def first(returns: Any) -> Any:
+        ran["first"] += 1
+        return returns
+
+    @dramatiq.actor
+    def takes_nothing() -> None:
+        ran["second"] += 1
+
+    piped = [
+        first.message(1) | takes_nothing.message(),  # one argument too many
+        first.message(2) | takes_nothing.message_with_options(pipe_ignore=True),
+    ]
+    for pipe in piped:
+        pipe.run()
+    start()
+    refused, ignored = (pipe.messages[0] for pipe in piped)
+    record = ended(refused.message_id)
+    assert (record.state, record.reason, len(record.attempts)) == (MessageState.DEAD, "pipeline_refused", 1)
+    assert ended(ignored.message_id).state is MessageState.DONE
+    wait_for("told", lambda: told.of(refused) and told.of(ignored))
+    settled(broker)
+    assert [kind for kind, _ in told.of(refused)] == ["failure"]
+    assert told.of(refused)[0][1]["type"] == "InvalidMessage"
+    assert [kind for kind, _ in told.of(ignored)] == ["success"]
+    assert ran == {"first": 2, "second": 1}
+
+
+@pytest.mark.parametrize("broken", ["unknown", "unstorable", "arguments"])
+def test_a_callback_that_cannot_be_sent_runs_its_actor_once(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told, broken: str
+) -> None:
+    ran: list[int] = []
+
+    @dramatiq.actor
+    def takes_nothing() -> None: ...
+
+    @dramatiq.actor(max_attempts=3, on_failure="failed")
+    def work() -> object:
+        ran.append(1)
+        return object() if broken == "unstorable" else 1
+
+    target = {"unknown": "nobody", "unstorable": "succeeded", "arguments": "takes_nothing"}[broken]
+    message = work.send_with_options(on_success=target)
+    start()
+    record = ended(message.message_id)
+    assert (record.state, record.reason, len(ran)) == (MessageState.DEAD, "callback_refused", 1)
+    wait_for("told", lambda: told.of(message))
+    settled(broker)
+    assert [kind for kind, _ in told.of(message)] == ["failure"]
+
+
+def test_callbacks_are_sent_once_at_the_end_not_for_each_attempt(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told
+) -> None:
+    @dramatiq.actor(max_attempts=3, **CALLBACKS)
+    def work(fails: int) -> int:
+        message: Any = CurrentMessage.get_current_message()
+        if message.attempt <= fails:
+            raise ValueError(f"attempt {message.attempt}")
+        return 7
+
+    @dramatiq.actor(max_attempts=3, **CALLBACKS)
+    def gives_up() -> None:
+        raise Permanent("never", code="never")
+
+    well, later, dead, permanent = work.send(0), work.send(2), work.send(3), gives_up.send()
+    start()
+    for message in (well, later, dead, permanent):
+        ended(message.message_id)
+    wait_for("told", lambda: len(told.calls) >= 5)
+    settled(broker)
+    assert told.of(well) == [("success", 7)]
+    assert told.of(later) == [("success", 7)]
+    assert sorted(told.of(dead)) == [
+        ("exhausted", {"retries": 2, "max_retries": 2}),
+        ("failure", {"type": "ValueError", "message": "attempt 3"}),
+    ]
+    assert [kind for kind, _ in told.of(permanent)] == ["failure"]
+    assert len(told.calls) == 5
+
+
+def test_a_lost_lease_sends_nothing(broker: LockstepBroker, start: Start, ended: Ended, told: Told) -> None:
+    runs: list[int] = []
+
+    @dramatiq.actor(group="g", on_success="succeeded")
+    def work() -> int:
+        runs.append(1)
+        if len(runs) == 1:
+            current = CurrentMessage.get_current_message()
+            assert isinstance(current, ClaimedMessage)
+            # As if another consumer held the group by now.
+            current.lease = current.lease._replace(token=current.lease.token[:-1] + "~")
+        return len(runs)
+
+    message = work.send()
+    start()
+    ended(message.message_id)
+    wait_for("told", lambda: told.of(message))
+    settled(broker)
+    assert told.of(message) == [("success", 2)]
+
+
+def test_a_message_that_a_middleware_stops_succeeds_for_nobody(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told
+) -> None:
+    class Stops(Middleware):
+        def before_process_message(self, broker: Any, message: Any) -> None:
+            if message.kwargs.get("how") == "fail":
+                message.fail()
+            elif message.kwargs.get("how") == "skip":
+                raise SkipMessage("not today")
+
+        def after_process_message(self, broker: Any, message: Any, **ended: Any) -> None:
+            if message.kwargs.get("how") == "late":
+                message.fail()
+
+    broker.add_middleware(Stops(), before=type(broker.middleware[0]))  # its after hooks are the last
+
+    @dramatiq.actor(**CALLBACKS)
+    def work(how: str) -> int:
+        return 1
+
+    sent = [work.send(how=how) for how in ("fail", "late", "skip", "run")]
+    start()
+    for message in sent:
+        ended(message.message_id)
+    wait_for("told", lambda: len(told.calls) >= 3)
+    settled(broker)
+    kinds = [[kind for kind, _ in told.of(message)] for message in sent]
+    assert kinds == [["failure"], ["failure"], [], ["success"]]
+
+
+def test_what_a_dead_process_owes_is_sent_by_the_reaper_of_another(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dramatiq.actor(on_success="succeeded")
+    def work(n: int) -> int:
+        return n
+
+    deliver = broker.deliver
+    lost: list[Any] = []
+    first = threading.Event()
+
+    def die(shard: Any, members: Any) -> None:
+        """The process dies between the settle and the delivery; later ones live."""
+        if not first.is_set():
+            first.set()
+            lost.extend(members)
+        else:
+            deliver(shard, members)
+
+    monkeypatch.setattr(broker, "deliver", die)
+    message = work.send(1)
+    start()
+    ended(message.message_id)
+    wait_for("told", lambda: told.of(message))
+    assert lost
+    settled(broker)
+    deliver(broker.store.shards("default")[0], lost)  # the one that died was only slow
+    settled(broker)
+    assert told.of(message) == [("success", 1)]
+    assert not broker.store.command("EXISTS", broker.store.shards("default")[0].outbox)
+
+
+def test_what_is_owed_is_sent_while_the_intake_is_off(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told
+) -> None:
+    @dramatiq.actor(on_success="succeeded")
+    def work() -> int:
+        return 1
+
+    message = work.send()
+    broker.store.intake.switch(accept=False, why="maintenance")
+    start()
+    wait_for("told", lambda: told.of(message))
+    assert told.of(message) == [("success", 1)]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_group_is_complete_when_each_of_its_messages_is_done(
+    broker: LockstepBroker, start: Start, ended: Ended, again: bool
+) -> None:
+    broker.add_middleware(GroupCallbacks(StubBackend()))
+    completed: list[int] = []
+    done: list[int] = []
+
+    @dramatiq.actor
+    def complete() -> None:
+        completed.append(len(done))
+
+    @dramatiq.actor(max_attempts=3)
+    def work(n: int) -> None:
+        message: Any = CurrentMessage.get_current_message()
+        if again and message.attempt < 3:
+            raise ValueError("again")
+        done.append(n)
+
+    together = group([work.message(n) for n in range(5)])
+    together.add_completion_callback(complete.message())
+    together.run()
+    start()
+    wait_for("completed", lambda: completed)
+    settled(broker)
+    assert completed == [5]
+
+
+def test_dramatiqs_own_middleware_sends_nothing_twice(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told
+) -> None:
+    from dramatiq.middleware import Callbacks, Pipelines
+
+    broker.add_middleware(Callbacks())
+    broker.add_middleware(Pipelines())
+    assert any(isinstance(one, FollowUps) for one in broker.middleware)
+
+    @dramatiq.actor(on_success="succeeded")
+    def work(n: int = 0) -> int:
+        return 1
+
+    pipe = work.message() | work.message()
+    pipe.run()
+    start()
+    for message in pipe.messages:
+        ended(message.message_id)
+        wait_for("told", lambda message=message: told.of(message))  # type: ignore[misc]
+    settled(broker)
+    assert len(told.calls) == 2
