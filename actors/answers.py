@@ -10,8 +10,8 @@ from dramatiq import Retry
 
 from lockstep.errors import Permanent
 
-#: Refusals that may pass: time-out, conflict, too early, too many requests.
-RETRIED_4XX: Final = frozenset({408, 409, 425, 429})
+#: Refusals that may pass: a proxy's demand for credentials, time-out, conflict, too early, too many requests.
+RETRIED_4XX: Final = frozenset({407, 408, 409, 425, 429})
 #: Answers whose ``Retry-After`` says when to come back.
 ASKS_TO_WAIT: Final = frozenset({429, 503})
 #: Seconds; a receiver cannot hold a group longer than this with one answer.
@@ -52,8 +52,8 @@ def wait_ms(retry_after: str | None) -> int | None:
     else:
         try:
             when = parsedate_to_datetime(text)
-        except ValueError:
+            # An HTTP date is always in GMT; one that names no zone is read the same way.
+            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
+        except Exception:  # its parser indexes into whatever came, and times have limits of their own
             return None
-        # An HTTP date is always in GMT; one that names no zone is read the same way.
-        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
     return max(0, int(min(seconds, MOST_RETRY_AFTER) * 1000)) or None

@@ -6,6 +6,7 @@ answer be lost, after the receiver took the message. So every attempt carries th
 """
 
 import logging
+import os
 import string
 import threading
 import time
@@ -32,6 +33,10 @@ REDIRECTS: Final = frozenset({301, 302, 307, 308})
 MOST_REDIRECTS: Final = 3
 #: Bytes of an answer that are read, so that its connection can be used again; the rest is dropped.
 MOST_ANSWER_BYTES: Final = 65_536
+#: What an HTTP client of ``httpx`` reads from the environment.
+_CLIENT_VARIABLES: Final = frozenset(
+    {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+)
 _HEADER_SAFE: Final = string.punctuation.replace("%", "")
 
 # Both log whole URLs, which may hold a token.
@@ -90,10 +95,35 @@ class Deliverer:
         try:
             # The process may die here, or the answer be lost: the receiver then sees the same id again.
             response = self._post(target, message)
-        except httpx.TransportError as error:
-            raise DeliveryError(f"{host} did not answer: {type(error).__name__}: {error}") from error
+        except DeliveryError:
+            raise
+        except (
+            Exception
+        ) as error:  # a receiver may answer any bytes, and not all that fails has a class of httpx
+            # The text of others may be of a proxy in the environment, with its password.
+            told = f": {error}" if isinstance(error, httpx.TransportError) else ""
+            raise DeliveryError(f"{host} did not answer: {type(error).__name__}{told}") from error
         check(response, host)
         return {"delivered": True, "status": response.status_code, "host": host}
+
+    def check_environment(self) -> None:
+        """Return when a client can be made: proxies and certificates come from the environment.
+
+        Raises:
+          InvalidSettings: no message could be posted; it names the variables that are set.
+        """
+        if not (self._default_url or self._routes):
+            return
+        try:
+            _new_client().close()
+        except Exception as error:  # an unknown scheme, a missing library, an address that is none
+            names = [name for name in os.environ if name.upper() in _CLIENT_VARIABLES and os.environ[name]]
+            # The text of other errors may hold a password.
+            problem = str(error) if isinstance(error, ImportError | OSError) else type(error).__name__
+            if any(name.upper() == "NO_PROXY" and "[" in os.environ[name] for name in names):
+                problem += " (write IPv6 addresses in NO_PROXY without brackets)"
+            told = f"the HTTP client for deliveries cannot be made of these: {problem}"
+            raise InvalidSettings({", ".join(sorted(names)) or "DELIVERY_URL": told}) from None
 
     def close(self) -> None:
         """Close all connections; a later delivery opens new ones."""
@@ -139,9 +169,13 @@ class Deliverer:
         # Made at the first delivery: processes that only enqueue do not pay for it, and none forks with it.
         with self._lock:
             if self._client is None:
-                limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-                self._client = httpx.Client(limits=limits, cookies=CookieJar(_NO_COOKIES))
+                self._client = _new_client()
             return self._client
+
+
+def _new_client() -> httpx.Client:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+    return httpx.Client(limits=limits, cookies=CookieJar(_NO_COOKIES))
 
 
 def _drain(response: httpx.Response, deadline: float) -> None:
@@ -152,14 +186,17 @@ def _drain(response: httpx.Response, deadline: float) -> None:
             size += len(chunk)
             if size > MOST_ANSWER_BYTES or time.monotonic() > deadline:
                 return
-    except httpx.TransportError:
+    except Exception:  # as broken as it likes
         return
 
 
 def _redirected(response: httpx.Response, url: httpx.URL) -> httpx.URL:
     """Where a redirect leads: another path of the same scheme, host and port, or nowhere."""
     refused = f"{url.netloc.decode()} answered {response.status_code}"
-    target = url.join(response.headers.get("location", ""))  # httpx refused what is no URL
+    locations = [one for one in response.headers.get_list("location") if one.strip()]
+    if len(locations) != 1:
+        raise DeliveryError(f"{refused} with {len(locations) or 'no'} location{'s' * (len(locations) > 1)}")
+    target = url.join(locations[0])  # httpx refused what is no URL
     if (target.scheme, target.host, target.port) != (url.scheme, url.host, url.port):
         raise DeliveryError(f"{refused} with a location on another host, which is not followed")
     # Only the path is taken over, so the message cannot leave the host, and credentials in the URL stay.

@@ -14,8 +14,9 @@ from lockstep.errors import InvalidMessage, Permanent
 #: Milliseconds beyond DELIVERY_TIMEOUT until a receiver that trickles its answer is cut off.
 _GRACE_MS: Final = 2_000
 
-_deliverer = Deliverer(settings)
-dramatiq.get_broker().add_middleware(CloseAtShutdown(_deliverer.close))
+#: Of this process.
+deliverer: Final = Deliverer(settings)
+dramatiq.get_broker().add_middleware(CloseAtShutdown(deliverer.close))
 
 
 def check_deliverable(instance_id: Any, customer_id: Any, **others: Any) -> None:
@@ -55,7 +56,7 @@ def deliver(instance_id: str, customer_id: str, body: Any, **extra: Any) -> dict
     if message is None:
         raise RuntimeError("messages.deliver runs in a worker: use deliver.send(…)")
     content = {"instance_id": instance_id, "customer_id": customer_id, "body": body}
-    return _deliverer.deliver(
+    return deliverer.deliver(
         Outgoing(
             id=message.message_id,
             instance_id=instance_id,

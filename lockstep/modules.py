@@ -57,10 +57,19 @@ def import_actors() -> ModuleType:
     return actors
 
 
+def import_for_work() -> None:
+    """Import ``actors`` for a process that runs them, and see that what they need is there.
+
+    Raises:
+      LockstepError: as ``import_actors``; also proxies in the environment through which nothing can be delivered.
+    """
+    import_actors().messages.deliverer.check_environment()
+
+
 def import_in_worker() -> None:
     """Import ``actors`` in a worker process of the command ``dramatiq``, or end it with the reason."""
     try:
-        import_actors()
+        import_for_work()
     except LockstepError as error:
         print(f"lockstep: {error}", file=sys.stderr, flush=True)  # noqa: T201
         sys.exit(exit_code(error))
@@ -128,7 +137,7 @@ def _import() -> int:
     """The exit code; what went wrong, and where, is on standard error."""
     add_working_directory()
     try:
-        import_actors()
+        import_for_work()
     except LockstepError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

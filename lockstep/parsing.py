@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from lockstep.api_keys import ApiKey, api_keys  # noqa: F401  (read from here as well)
+from lockstep.http_address import http_url
 from lockstep.redis_address import RedisAddress
 from lockstep.strictjson import parse_json
 
@@ -109,14 +109,6 @@ def redis_url(text: str) -> str:
     return text.strip()
 
 
-def http_url(text: str) -> str:
-    """An http or https address."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("expected an http:// or https:// address")
-    return text
-
-
 def existing_file(text: str) -> str:
     """The path of a file that is there."""
     if not Path(text).is_file():
@@ -189,7 +181,14 @@ def routes(text: str) -> dict[str, str]:
         raise ValueError(f"expected a JSON object: {error}") from None
     if not isinstance(value, dict) or not all(isinstance(url, str) for url in value.values()):
         raise ValueError("expected a JSON object of instance id to URL")
-    return {instance: http_url(url) for instance, url in value.items()}
+    return {instance: _route(instance, url) for instance, url in value.items()}
+
+
+def _route(instance: str, url: str) -> str:
+    try:
+        return http_url(url)
+    except ValueError as error:
+        raise ValueError(f"{instance!r}: {error}") from None
 
 
 def routes_file(text: str) -> str:

@@ -16,6 +16,7 @@ from lockstep.api_keys import ApiKey, sendable
 from lockstep.api_keys import api_keys as parse_api_keys
 from lockstep.certificates import certificates_file
 from lockstep.errors import InvalidSettings
+from lockstep.http_address import http_url
 from lockstep.redis_address import RedisAddress
 from lockstep.roles import Role
 from lockstep.sources import Sources
@@ -180,7 +181,7 @@ class Settings:
         False, parsing.boolean, "have the actor lockstep.loadtest, which lockstep loadtest sends"
     )
 
-    delivery_url: str | None = _setting(None, parsing.http_url, "where messages.deliver posts", secret=True)
+    delivery_url: str | None = _setting(None, http_url, "where messages.deliver posts", secret=True)
     delivery_routes_file: str | None = _setting(
         None, parsing.routes_file, "JSON object: instance id to URL, for messages.deliver"
     )
