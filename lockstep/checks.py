@@ -5,7 +5,9 @@ Each check returns the value that it was given, or raises ``InvalidMessage`` wit
 
 import re
 import time
+from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import unquote
 
 from dramatiq.encoder import Encoder
 
@@ -17,6 +19,7 @@ MAX_GROUP: Final = 256  #: characters
 MAX_ID: Final = 128  #: characters
 MAX_KEY: Final = 255  #: characters of an idempotency key
 MAX_DELAY_MS: Final = 52 * 7 * 86_400_000  #: milliseconds, 52 weeks
+MAX_PAST_MS: Final = 86_400_000  #: milliseconds that an eta may be in the past: clocks and queues are late
 MAX_ATTEMPTS: Final = 1000
 MAX_PRIORITY: Final = 9
 
@@ -27,6 +30,7 @@ RESERVED: Final = ("callback_url", "depends_on")
 _UNIQUE: Final = {"until_started": "started", "until_finished": "finished"}
 
 _MOST: Final = 2**63  #: above it, neither JSON nor Redis keep a whole number
+_DOTS: Final = frozenset({".", ".."})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -40,6 +44,19 @@ def check_id(message_id: object, pointer: str = "/id") -> str:
     text = check_text(message_id, MAX_ID, pointer)
     if _CONTROL.search(text):
         raise InvalidMessage(pointer, "control characters are not allowed")
+    return text
+
+
+def check_new_id(message_id: object, pointer: str = "/id") -> str:
+    """The id of a new message: one that also works as the last segment of an address.
+
+    ``.`` and ``..`` never do, however they are encoded: clients and proxies resolve them before they send.
+    """
+    text = check_id(message_id, pointer)
+    if not _DOTS.isdisjoint(re.split(r"[/\\]", unquote(text))):
+        raise InvalidMessage(
+            pointer, "must not be or contain the path segments . or ..: its address would not work"
+        )
     return text
 
 
@@ -57,10 +74,22 @@ def check_delay(delay_ms: object, pointer: str = "/delay_ms") -> int:
 
 
 def check_eta(eta: object, pointer: str = "/eta") -> int:
-    """Milliseconds since 1970; this clock only bounds them, it does not decide when the message is due."""
-    value = check_ms(eta, pointer)
-    if value > time.time() * 1000 + MAX_DELAY_MS:
+    """Milliseconds since 1970; this clock only bounds them, it does not decide when the message is due.
+
+    A time of long ago is a mistake, such as seconds instead of milliseconds: the message would run at once.
+    """
+    value, now = check_ms(eta, pointer), time.time() * 1000
+    if value > now + MAX_DELAY_MS:
         raise InvalidMessage(pointer, "expected a time since 1970 and at most 52 weeks ahead")
+    if value < now - MAX_PAST_MS:
+        when = datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="seconds")
+        seconds = now - MAX_PAST_MS <= value * 1000 <= now + MAX_DELAY_MS
+        hint = (
+            "it looks like seconds: give milliseconds since 1970"
+            if seconds
+            else "give milliseconds since 1970"
+        )
+        raise InvalidMessage(pointer, f"{when} is more than a day in the past; {hint}, or leave it out")
     return int(value)
 
 

@@ -72,7 +72,7 @@ def parse_page(parameters: Mapping[str, str]) -> tuple[DeadFilter, str | None, i
       InvalidMessage: a parameter is unknown or wrong.
     """
     given: dict[str, object] = dict(parameters)
-    cursor, limit = given.pop("cursor", None), given.pop("limit", "50")
+    cursor, limit = given.pop("cursor", None) or None, given.pop("limit", "50")
     for name in given:
         if name not in FILTER_FIELDS:
             raise InvalidMessage(member("", name), _no_such_field((*FILTER_FIELDS, *_PAGE_FIELDS)))
@@ -138,7 +138,9 @@ def _chosen(fields: Mapping[str, Any]) -> Chosen:
                 raise InvalidMessage(f"/{name}", "only with a filter")
         return Chosen(_ids(fields["ids"]), dry_run, None, None)
     limit = check_whole(fields["limit"], 1, MAX_LIMIT, "/limit") if "limit" in fields else None
-    cursor = check_text(fields["cursor"], None, "/cursor") if "cursor" in fields else None
+    cursor = None  # an empty one is where the first page begins, as none is
+    if fields.get("cursor", "") != "":
+        cursor = check_text(fields["cursor"], None, "/cursor")
     wanted = _object(fields["filter"], "/filter", FILTER_FIELDS)
     return Chosen(parse_filter(wanted, "/filter"), dry_run, limit, cursor)
 

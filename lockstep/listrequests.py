@@ -71,7 +71,7 @@ def parse_list(parameters: Mapping[str, str]) -> tuple[Wanted, str | None, int]:
       InvalidMessage: a parameter is unknown or wrong.
     """
     given: dict[str, str | None] = dict(parameters)
-    cursor, limit = given.pop("cursor", None), given.pop("limit", "50") or ""
+    cursor, limit = given.pop("cursor", None) or None, given.pop("limit", "50") or ""
     if not (limit.isascii() and limit.isdigit()):
         raise InvalidMessage("/limit", f"expected a whole number from 1 to {MAX_PAGE}")
     number = check_whole(int(limit[:9]), 1, MAX_PAGE, "/limit")

@@ -287,7 +287,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "pipe_ignore": Option(check=check_truth),
     "pipe_target": Option(check=_message, actor=False),
     "group_completion_callbacks": Option(check=_messages, actor=False, engine=True),
-    "message_id": Option(check=checks.check_id, actor=False, engine=True, absent=False, field="/id"),
+    "message_id": Option(check=checks.check_new_id, actor=False, engine=True, absent=False, field="/id"),
     "idempotency_key": Option(check=checks.check_key, actor=False, engine=True, absent=False),
     "delay": Option(check=checks.check_delay, actor=False, engine=True, field="/delay_ms"),
     "eta": Option(check=checks.check_eta, actor=False, engine=True),

@@ -14,7 +14,7 @@ from lockstep.checks import (
     MAX_PRIORITY,
     check_delay,
     check_eta,
-    check_id,
+    check_new_id,
     check_retention,
     check_timestamp,
     check_unique,
@@ -112,7 +112,7 @@ def prepare(
     delay = message.options.get("delay") if delay is None else delay
     delay_ms = 0 if delay is None else check_delay(delay)
     eta = message.options.get("eta")
-    message_id = check_id(message.options.get("message_id", _id_of(actor, message)))
+    message_id = check_new_id(message.options.get("message_id", _id_of(actor, message)))
     prepared: Message[Any] = Message(
         message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,
         check_timestamp(message.message_timestamp),

@@ -18,8 +18,8 @@ from lockstep.checks import (
     check_delay,
     check_eta,
     check_group,
-    check_id,
     check_key,
+    check_new_id,
     check_priority,
     check_retention,
     check_text,
@@ -112,7 +112,7 @@ def _actor(broker: dramatiq.Broker, fields: Mapping[str, object], pointer: str) 
 def _options(fields: Mapping[str, object], pointer: str) -> dict[str, object]:
     options: dict[str, object] = {}
     if "id" in fields:
-        options["message_id"] = check_id(fields["id"], f"{pointer}/id")
+        options["message_id"] = check_new_id(fields["id"], f"{pointer}/id")
     for name, check in _CHECKS.items():
         if name in fields:
             options[name] = check(fields[name], f"{pointer}/{name}")

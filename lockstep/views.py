@@ -11,6 +11,7 @@ from lockstep.limitstore import Limit
 from lockstep.listing import Listed
 from lockstep.records import Attempt, Death, MessageRecord, QueueCounts
 from lockstep.schedules import ScheduleList
+from lockstep.states import MessageState
 
 
 def message_view(record: MessageRecord) -> dict[str, Any]:
@@ -30,7 +31,8 @@ def message_view(record: MessageRecord) -> dict[str, Any]:
         "death": _death_view(record.death),
         "redriven": record.redriven,
         "attempts": [_attempt_view(attempt) for attempt in record.attempts],
-        "result": _decoded(record.result) if record.result is not None else None,
+        # Of a dead letter it is Dramatiq's own record of the error, which ``death`` and ``attempts`` have.
+        "result": _decoded(record.result) if record.result and record.state is MessageState.DONE else None,
         **_payload_view(record.payload),
     }
 

@@ -19,8 +19,15 @@ async def read_body(request: Request, most: int) -> bytes:
     """The body of a request that says it is JSON, at most ``most`` bytes; never holds more than that.
 
     Raises:
-      Problem: 415, it says it is something else; 413, it is or says it is too long; 408, it takes too long.
+      Problem: 415, it says it is something else, or encoded; 413, it is or says it is too long; 408, it takes too long.
     """
+    encodings = {
+        one.strip().lower() for one in ",".join(request.headers.getlist("content-encoding")).split(",")
+    }
+    if encodings - {"", "identity"}:
+        raise Problem(
+            415, "The body must not be compressed or encoded otherwise.", {"Accept-Encoding": "identity"}
+        )
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Problem(415, "The body must be application/json.", {"Accept-Post": "application/json"})

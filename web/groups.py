@@ -20,14 +20,15 @@ _PARAMETERS: Final = ("state", "sort", "cursor", "limit")
 async def index(request: Request) -> Response:
     """A page of the groups that have messages, of one state or of all; or the deepest or the oldest ones."""
     context, queue = Context.of(request), request.path_params["queue"]
+    given = {name for name, value in request.query_params.items() if name != "cursor" or value}
     for name in request.query_params:
         if name not in _PARAMETERS:
             raise InvalidMessage(member("", name), f"no such parameter; there are: {', '.join(_PARAMETERS)}")
-    state, cursor = _state(request.query_params.get("state")), request.query_params.get("cursor")
+    state, cursor = _state(request.query_params.get("state")), request.query_params.get("cursor") or None
     limit, groups = _limit(request.query_params.get("limit", "50")), context.broker.store.groups
     order = _order(request.query_params.get("sort"))
     if order is not None:
-        for name in {"state", "cursor"} & request.query_params.keys():
+        for name in {"state", "cursor"} & given:
             raise InvalidMessage(member("", name), "not together with sort")
         records, exact = await context.threads.run(lambda: groups.ranked(queue, order, limit))
         return Json({"items": [group_view(one) for one in records], "next_cursor": None, "exact": exact})

@@ -178,7 +178,6 @@ def test_a_message_too_large_once_encoded_is_refused(
         ("GET", "/api/v1/messages/a%2F..%2Fb", 404),
         ("GET", "/api/v1/queues/", 404),
         ("GET", "//api/v1/queues", 404),
-        ("GET", "/%61pi/v1/queues", 404),
         ("GET", "/api/v1/messages/" + "a" * 8000, 404),
         ("GET", "/api/v1/messages/batch", 404),
         ("PUT", "/api/v1/messages", 405),
