@@ -8,6 +8,11 @@ import h11
 #: ``http://host:port/path?query``: the absolute form, as clients send it to proxies. A server must take it, too.
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#@\\]+)((?:[/?][^#]*)?)", re.IGNORECASE)
 
+#: A host, as a name or an address, and its port.
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?", re.ASCII
+)
+
 #: A line that continues the header before it.
 _FOLDED: Final = re.compile(rb"\n[ \t]")
 
@@ -47,21 +52,36 @@ def _checked(request: h11.Request) -> h11.Request:
     Raises:
       RemoteProtocolError: it may not be sent like this.
     """
-    target, headers = request.target, list(request.headers)
-    names = {name for name, _ in headers}
-    if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
+    headers = dict(request.headers)
+    if b"transfer-encoding" in headers and (b"content-length" in headers or request.http_version == b"1.0"):
         # Another server on the way may have read the other length, and taken the rest for a request (smuggling).
         raise h11.RemoteProtocolError("the length of the body is ambiguous")
+    host, target = _target(request, headers.get(b"host"))
+    if host is not None and not _HOST.fullmatch(host):
+        raise h11.RemoteProtocolError("illegal host")
+    if target is request.target:
+        return request
+    # What the target names counts, whatever the header says.
+    others = [(name, value) for name, value in request.headers if name != b"host"]
+    return h11.Request(
+        method=request.method,
+        target=target,
+        headers=[(b"host", host or b""), *others],
+        http_version=request.http_version,
+    )
+
+
+def _target(request: h11.Request, host: bytes | None) -> tuple[bytes | None, bytes]:
+    """Return the host that is asked, and the target without it."""
+    target: bytes = request.target
     if request.method == b"CONNECT" or (target[:1] == b"/" and b"#" not in target):
-        return request
+        return host, target
     if target == b"*" and request.method == b"OPTIONS":
-        return request
+        return host, target
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise h11.RemoteProtocolError("illegal request target")
     host, path = absolute.groups()
-    # What the target names counts, whatever the header says.
-    headers = [(b"host", host), *((name, value) for name, value in headers if name != b"host")]
-    if path[:1] != b"/":
-        path = b"/" + path
-    return h11.Request(method=request.method, target=path, headers=headers, http_version=request.http_version)
+    if not path and request.method == b"OPTIONS":
+        return host, b"*"  # of the whole server
+    return host, path if path[:1] == b"/" else b"/" + path

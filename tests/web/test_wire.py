@@ -61,6 +61,8 @@ LEGAL: Final[dict[str, tuple[bytes, list[int]]]] = {
         [202],
     ),
     "asterisk form": (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", [204]),
+    "asterisk form with a host": (b"OPTIONS http://localhost HTTP/1.1\r\n" + HOST + b"\r\n", [204]),
+    "a host that is an address": (b"GET http://[::1]:80/livez HTTP/1.1\r\nHost: [::1]\r\n\r\n", [200]),
     "authority form": (b"CONNECT localhost:443 HTTP/1.1\r\n" + HOST + b"\r\n", [405]),
     "letters that are encoded": (b"GET /%6CiVez HTTP/1.1\r\n".replace(b"V", b"v") + HOST + b"\r\n", [200]),
     "a path that is encoded": (b"GET /%61pi/v1/%71ueues HTTP/1.1\r\n" + HOST + b"\r\n", [200]),
@@ -116,6 +118,10 @@ ILLEGAL: Final[dict[str, bytes]] = {
     "a blank before the first header": b"GET /livez HTTP/1.1\r\n X: a\r\n" + HOST + b"\r\n",
     "no Host": b"GET /livez HTTP/1.1\r\n\r\n",
     "two Hosts": GET + HOST + b"\r\n",
+    **{
+        f"the host {host.decode()}": b"GET /livez HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+        for host in (b"a b", b"localhost/", b"a@localhost", b"[::1", b"localhost:x", b"a?b", b"<a>", b"%zz", b"a\\b")
+    },
     "a lone CR": b"\rGET /livez HTTP/1.1\r\n" + HOST + b"\r\n",
     "a zero byte": GET + b"X: a\x00b\r\n\r\n",
     "both lengths": POST + LENGTH + CHUNKED + b"\r\n" + chunks(MAIL),
