@@ -53,6 +53,16 @@ def kind_of(encoded: bytes, reason: str) -> tuple[str, str | None]:
     return fields["type"], fields["fingerprint"]
 
 
+def traceback_of(encoded: bytes) -> str:
+    """Return the traceback of an encoded error; empty when it has none."""
+    try:
+        fields = orjson.loads(encoded)
+    except ValueError:
+        return ""
+    trace = fields.get("traceback") if isinstance(fields, dict) else None
+    return trace if isinstance(trace, str) else ""
+
+
 def fingerprint(kind: str, text: str, trace: TracebackType | None) -> str:
     """The same few characters for errors that only differ in numbers, ids and quoted text.
 

@@ -5,9 +5,9 @@ has the reply, and then removes them. If its process dies in between, a reaper o
 the id of its message, so a message that is enqueued twice is one message while its record is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -19,6 +19,9 @@ from lockstep.records import NewMessage
 from lockstep.sending import Addressed, Sending
 
 log = logs.get_logger("lockstep.outbox")
+
+#: Entries of one outbox that a flush delivers.
+_FLUSHED: Final = 1000
 
 
 class Arrival(NamedTuple):
@@ -81,6 +84,18 @@ class Outbox:
                 return
             ((queue_name, message),) = messages
             log.error("follow_up.refused", queue=queue_name, message_id=message.id, error=str(error))
+
+    def flush(self, shards: Iterable[ShardKeys]) -> None:
+        """Enqueue the messages that are in outboxes now, up to 1,000 of a shard.
+
+        Raises:
+          RedisUnavailable: some may still be in an outbox.
+        """
+        for shard in shards:
+            for entry in self._calls.command("ZRANGE", shard.outbox, 0, _FLUSHED - 1):
+                one = read(entry)
+                if not isinstance(one, Arrival):
+                    self.deliver(shard, [entry], [one])
 
     def deliver(self, shard: ShardKeys, entries: Sequence[bytes], messages: Sequence[Addressed]) -> None:
         """Enqueue the messages of some entries, then remove the entries.

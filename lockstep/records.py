@@ -57,6 +57,9 @@ class Lease(NamedTuple):
         0  #: it must start so soon, for a limit counts it; 0: no limit, -1: it must be dated anew
     )
 
+    failed_ms: int = 0  #: server time at which it failed last, when it is retried
+    failure: bytes = b""  #: the error of that as JSON
+
     @property
     def group(self) -> str | None:
         """The group key; None for a message without a group."""

@@ -72,7 +72,20 @@ def refusal(
 
 def lease(reply: list[Any]) -> Lease:
     """One lease of a ``claim``."""
-    ref, token, message_id, actor, payload, sequence, failures, crashes, enqueued, parked, within = reply
+    (
+        ref,
+        token,
+        message_id,
+        actor,
+        payload,
+        sequence,
+        failures,
+        crashes,
+        enqueued,
+        parked,
+        within,
+        *failure,
+    ) = reply
     return Lease(
         ref=ref.decode(),
         token=token.decode(),
@@ -86,6 +99,8 @@ def lease(reply: list[Any]) -> Lease:
         enqueued_ms=enqueued,
         parked_ms=parked,
         within_ms=within,
+        failed_ms=failure[0] if failure else 0,
+        failure=failure[1] if failure else b"",
     )
 
 

@@ -74,7 +74,9 @@ class FollowUps(Middleware):
                     entries.append(_arrival(broker, message, barrier))
                 if target:
                     entries.append(_call(broker, target, message.asdict(), result))
-        except Exception as error:
+        except (
+            BaseException
+        ) as error:  # of a hook before the enqueue: what is not sent must not be lost unseen
             message.stuff_exception(error)
             message.settle(Verb.DEAD_LETTER, reason=reason, error=errorinfo.encode(error))
         else:
@@ -99,7 +101,7 @@ class FollowUps(Middleware):
                 try:
                     with _current(message):
                         entries.append(_call(broker, options[option], data, details))
-                except Exception:  # the message is a dead letter in any case
+                except BaseException:  # the message is a dead letter in any case
                     log.critical("middleware.failed", hook=option, exc_info=True)
         if entries:
             _attach(message, entries)

@@ -52,7 +52,7 @@ class Outcome(Middleware):
             actor.options["backoff"] = Backoff.parse(backoff)
 
     def before_process_message(self, broker: Any, message: Any) -> None:
-        """As Dramatiq does, tell the actor how often it was retried.
+        """As Dramatiq does, give the actor the number of its retries, and when and how it failed last.
 
         Raises:
           InvalidOption: ``throws`` of a stored message is no class: Dramatiq's thread would end on it.
@@ -63,6 +63,9 @@ class Outcome(Middleware):
             raise InvalidOption(f"{message.actor_name}: throws: expected exception classes, got {throws!r}")
         if message.lease.failures:
             message.options["retries"] = message.lease.failures
+        if message.lease.failed_ms:
+            message.options["requeue_timestamp"] = message.lease.failed_ms
+            message.options["traceback"] = errorinfo.traceback_of(message.lease.failure)
 
     def after_process_message(
         self,

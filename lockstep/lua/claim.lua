@@ -8,7 +8,8 @@
 -- Answers: now (ms); whether other groups are ready (0: no, 1: yes, 2: yes, beyond the claimer's share);
 --          ms until something falls due (-1: nothing);
 --          then for each lease: ref, token, id, actor, payload, sequence, failures, crashes, enqueued, parked,
---          ms within which it must start because a limit counts it (0: no limit; -1: its start must be dated anew)
+--          ms within which it must start because a limit counts it (0: no limit; -1: its start must be dated anew),
+--          and of one that failed before: ms when it failed last, the error (JSON)
 -- States:  message waiting -> running; group ready | blocked by a limit -> leased | paused | blocked;
 --          what is due: see includes/due.lua
 
@@ -45,9 +46,23 @@ if hold_until > NOW then
     return {NOW, 0, hold_until - NOW}
 end
 
+-- The last attempt of a row that failed and is retried; of most there is none.
+local function last_failure(row)
+    local history = row[ROW.HISTORY] or {}
+    for i = #history, 1, -1 do
+        if history[i][4] == 'retry' then
+            return history[i][3], history[i][5]
+        end
+    end
+end
+
 local function describe(ref, token, id, row, within)
-    return {ref, token, id, row[ROW.ACTOR], row[ROW.PAYLOAD], row[ROW.SEQUENCE], row[ROW.FAILURES] or 0,
+    local described = {ref, token, id, row[ROW.ACTOR], row[ROW.PAYLOAD], row[ROW.SEQUENCE], row[ROW.FAILURES] or 0,
         row[ROW.CRASHES] or 0, row[ROW.ENQUEUED], row[ROW.PARKED] or 0, within}
+    if described[7] > 0 then
+        described[12], described[13] = last_failure(row)
+    end
+    return described
 end
 
 local function answer_again(refs)

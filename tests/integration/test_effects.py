@@ -8,7 +8,7 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq import Worker, group
-from dramatiq.middleware import CurrentMessage, GroupCallbacks, Middleware, SkipMessage
+from dramatiq.middleware import CurrentMessage, GroupCallbacks, Middleware, MiddlewareError, SkipMessage
 from dramatiq.rate_limits.backends import StubBackend
 
 from lockstep.broker import LockstepBroker
@@ -158,6 +158,95 @@ def test_callbacks_are_sent_once_at_the_end_not_for_each_attempt(
     assert len(told.calls) == 5
 
 
+def test_callbacks_and_retried_actors_are_given_what_dramatiq_gives_them(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told
+) -> None:
+    seen: dict[str, list[dict[str, Any]]] = {}
+
+    @dramatiq.actor(max_retries=2, **CALLBACKS)
+    def work(fails: int) -> int:
+        message: Any = CurrentMessage.get_current_message()
+        seen.setdefault(message.message_id, []).append(dict(message.options))
+        if message.options.get("retries", 0) < fails:
+            raise ValueError(f"number {message.attempt}")
+        return 7
+
+    @dramatiq.actor(throws=KeyError, **CALLBACKS)
+    def throws() -> None:
+        raise KeyError("x")
+
+    later, dead, thrown = work.send(1), work.send(3), throws.send()
+    start()
+    for message in (later, dead, thrown):
+        ended(message.message_id)
+    wait_for("told", lambda: len(told.calls) >= 4)
+    settled(broker)
+
+    first, second, third = seen[dead.message_id]
+    assert not first.keys() & {"retries", "traceback", "requeue_timestamp"}
+    assert (second["retries"], third["retries"]) == (1, 2)
+    assert "ValueError: number 1" in second["traceback"]
+    assert "ValueError: number 2" in third["traceback"]
+    assert third["requeue_timestamp"] >= second["requeue_timestamp"] > 1_700_000_000_000
+    for data in told.data[dead.message_id]:  # of on_failure and on_retry_exhausted
+        assert data["options"]["retries"] == 3
+        assert "ValueError: number 3" in data["options"]["traceback"]
+        assert data["options"]["requeue_timestamp"] >= third["requeue_timestamp"]
+    (data,) = told.data[later.message_id]
+    assert data["options"]["retries"] == 1
+    assert "ValueError: number 1" in data["options"]["traceback"]
+    assert ("exhausted", {"retries": 2, "max_retries": 2}) in told.of(dead)
+    (data,) = told.data[thrown.message_id]
+    assert "retries" not in data["options"]
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({"max_attempts": 1}, 0), ({"max_retries": 0}, 0), ({}, 2), ({"retry_when": lambda n, error: n < 1}, 2)],
+)
+def test_on_retry_exhausted_is_given_the_limit(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told, options: dict[str, Any], most: int
+) -> None:
+    @dramatiq.actor(on_retry_exhausted="exhausted", **options)
+    def work() -> None:
+        raise ValueError("no")
+
+    message = work.send()
+    start()
+    ended(message.message_id)
+    wait_for("told", lambda: told.of(message))
+    retries = 1 if "retry_when" in options else most
+    assert told.of(message) == [("exhausted", {"retries": retries, "max_retries": most})]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, MiddlewareError])
+def test_a_hook_that_refuses_a_follow_up_loses_nothing_unseen(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told, error: type[BaseException]
+) -> None:
+    ran: list[int] = []
+
+    class Refuses(Middleware):
+        def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+            if message.actor_name == "succeeded":
+                raise error("refused")
+
+    broker.add_middleware(Refuses())
+
+    @dramatiq.actor(on_success="succeeded", on_failure="failed")
+    def work() -> int:
+        ran.append(1)
+        return 1
+
+    message = work.send()
+    start()
+    ended(message.message_id)
+    wait_for("told", lambda: told.of(message))
+    settled(broker)
+    swallowed = error is RuntimeError  # as for every sender
+    assert [kind for kind, _ in told.of(message)] == ["success" if swallowed else "failure"]
+    assert len(ran) == 1
+
+
 def test_a_lost_lease_sends_nothing(broker: LockstepBroker, start: Start, ended: Ended, told: Told) -> None:
     runs: list[int] = []
 
@@ -304,3 +393,21 @@ def test_dramatiqs_own_middleware_sends_nothing_twice(
         wait_for("told", lambda message=message: told.of(message))  # type: ignore[misc]
     settled(broker)
     assert len(told.calls) == 2
+
+
+def test_an_export_has_what_an_outbox_holds(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dramatiq.actor(on_success="succeeded")
+    def work() -> int:
+        return 1
+
+    monkeypatch.setattr(broker, "deliver", lambda shard, entries: None)  # as if the process had died
+    message = work.send()
+    worker = start()
+    ended(message.message_id)
+    worker.stop()
+    assert broker.store.counts("default").messages[MessageState.WAITING] == 1  # a drain waits for it
+    assert b"succeeded" in b"".join(broker.store.export().lines())
+    assert not broker.store.command("EXISTS", broker.store.shards("default")[0].outbox)
+    assert broker.store.counts("default").messages[MessageState.WAITING] == 1

@@ -78,6 +78,11 @@ def settlement(lease: Lease, verb: Verb, **options: Any) -> Settlement:
     return Settlement(lease.ref, lease.token, lease.id, verb, **options)
 
 
+def follow_ups(one: Settlement) -> list[str | bytes]:
+    """What is enqueued with a settlement, as the script reads it."""
+    return [part for entry in one.follow_ups for part in ("follow", entry)]
+
+
 def text(value: bytes | str) -> str:
     """Bytes as text, each different from every other."""
     return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
@@ -192,7 +197,7 @@ class Shard:
     ) -> list[int]:
         """Settle; answers 1 or 0 for each."""
         counted = [part for pair in (counters or {}).items() for part in pair]
-        flat = [part for one in settlements for part in settlement_arguments(one)]
+        flat = [part for one in settlements for part in (*settlement_arguments(one), *follow_ups(one))]
         head = ("settler", number or self.number(), keep, int(follows), len(counted) // 2)
         return list(self.run("settle", *head, *counted, *flat))
 

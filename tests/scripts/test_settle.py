@@ -280,3 +280,46 @@ def test_a_group_whose_running_message_redis_lost_goes_on(shard: Shard, lease: L
     shard.redis.hdel(shard.key("messages"), "1")
     assert shard.settle(settlement(lease, Verb.RETRY, error=ERROR)) == [0]
     assert shard.lease().id == "2"
+
+
+# -- follow-up messages ------------------------------------------------------------------------------------------
+
+
+def outbox(shard: Shard) -> list[bytes]:
+    return list(shard.redis.zrange(shard.key("outbox"), 0, -1))
+
+
+def test_follow_ups_are_stored_with_the_settlement_that_they_belong_to(shard: Shard) -> None:
+    shard.enqueue(message("1", "a"), message("2", "b"), message("3", "c"))
+    first, second, third = shard.claim(3).leases
+    stale = second._replace(token=second.token[:-1] + "~")
+    settlements = [
+        settlement(stale, Verb.COMPLETE, follow_ups=(b"of a lost lease",)),
+        settlement(first, Verb.COMPLETE, result=b"42", result_ttl_ms=HOUR, follow_ups=(b"\xff1", b"2")),
+        settlement(third, Verb.DEAD_LETTER, reason="r", error=ERROR, follow_ups=(b"3",)),
+    ]
+    assert shard.settle(*settlements, number="7") == [0, 1, 1]
+    assert sorted(outbox(shard)) == [b"2", b"3", b"\xff1"]
+    assert shard.redis.get(shard.key("result:1")) == b"42"
+    shard.redis.delete(shard.key("outbox"))
+    assert shard.settle(*settlements, number="7") == [0, 1, 1]  # the reply was lost: nothing is stored again
+    assert outbox(shard) == []
+
+
+def test_a_message_that_is_cancelled_instead_is_followed_by_nothing(shard: Shard, lease: Lease) -> None:
+    shard.run("cancel", "1")
+    dead = settlement(lease, Verb.DEAD_LETTER, reason="r", error=ERROR, follow_ups=(b"1",))
+    assert shard.settle(dead) == [2]
+    assert outbox(shard) == []
+
+
+def test_what_nobody_delivered_is_found_by_the_reaper(shard: Shard, lease: Lease) -> None:
+    shard.settle(settlement(lease, Verb.COMPLETE, follow_ups=(b"1",)))
+    assert shard.reap().owed == []  # its consumer has it now
+    shard.redis.zadd(
+        shard.key("outbox"), {b"1": shard.near(-HOUR), **{f"n{n}": shard.near(-2) for n in range(30)}}
+    )
+    owed = shard.reap().owed
+    assert owed[0] == b"1"
+    shard.redis.zrem(shard.key("outbox"), *outbox(shard))
+    assert shard.reap().owed == []
