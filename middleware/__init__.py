@@ -4,7 +4,6 @@
 """
 
 from dramatiq.middleware import (
-    AsyncIO,
     Callbacks,
     CurrentMessage,
     Middleware,
@@ -17,6 +16,7 @@ from lockstep.broker import LockstepBroker
 from lockstep.results import StoreResults
 from lockstep.settings import Settings
 from lockstep.store import Store
+from middleware.async_actors import AsyncIO
 from middleware.dead_letters import DeadLetters
 from middleware.dramatiq_metrics import DramatiqMetrics
 from middleware.follow_ups import FollowUps

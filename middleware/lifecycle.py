@@ -10,6 +10,7 @@ from typing import Any, Final
 from dramatiq.middleware import Middleware, Shutdown
 
 from lockstep import logs
+from lockstep.ending import end_process
 from lockstep.holding import Interrupter, Renewer
 from lockstep.joining import join_all, join_together
 from lockstep.machine import Automatic
@@ -27,6 +28,9 @@ _WATCH_SECONDS: Final = 0.5
 
 #: Seconds that an actor has to end when it is interrupted because the time of ``Worker.stop`` has passed.
 _LATE_SECONDS: Final = 1.0
+
+#: Exit code of a worker process whose actors did not end in time, as Dramatiq's of one that is killed.
+EXIT_CUT_OFF: Final = 3
 
 
 class Lifecycle(Middleware):
@@ -137,17 +141,48 @@ class Lifecycle(Middleware):
     def after_worker_shutdown(self, broker: Any, worker: Any) -> None:
         """Everything is settled or put back. Nothing of this worker stays: another may start in this process."""
         self._stopped = True
-        for service in self._services:
-            service.stop()
+        unended = [message for message in broker.held.all() if message.in_actor]
+        if unended and broker.owns_process:
+            self._cut_off(unended)
+        guards = self._services[:2] if unended else []  # the interrupter and the renewer
         late = [] if self._late is None else [self._late]
-        join_all([*self._services, *late], self._settings.redis_timeout)
-        broker.leave()  # the reaper made us known as a claimer, and has ended
+        self._stop([service for service in self._services if service not in guards], late)
+        if unended:
+            log.error("worker.unended", running=len(unended))
+            threading.Thread(
+                target=self._guard_unended, args=(unended, guards, self._renewer), name="unended", daemon=True
+            ).start()
+        else:
+            broker.leave()  # the reaper made us known as a claimer, and has ended
+            if self._renewer is not None:
+                self._renewer.close()
         if self._reporter is not None:
             self._reporter.leave(self._settings.redis_timeout)
-        if self._renewer is not None:
-            self._renewer.close()
         broker.forget(worker)
         log.info("worker.stopped", released=broker.released, text="Worker stopped gracefully")
+
+    def _cut_off(self, unended: list[Any]) -> None:
+        """End the process while its leases are still renewed: their groups are freed only when nothing of it runs.
+
+        A thread or an executor of an actor could keep an interpreter that ends in order alive for longer than a lease.
+        """
+        if self._reporter is not None:
+            self._reporter.leave(self._settings.redis_timeout)
+        ids = ", ".join(message.message_id for message in unended)
+        end_process(f"these messages did not end within WORKER_SHUTDOWN_TIMEOUT: {ids}", EXIT_CUT_OFF)
+
+    def _guard_unended(self, unended: list[Any], guards: list[Service], renewer: Renewer | None) -> None:
+        """In a program that lives on: renew until the actors have ended. Then they run again after their lease."""
+        while any(message.in_actor for message in unended):
+            time.sleep(_WATCH_SECONDS)
+        self._stop(guards, [])
+        if renewer is not None:
+            renewer.close()
+
+    def _stop(self, services: list[Service], others: list[threading.Thread]) -> None:
+        for service in services:
+            service.stop()
+        join_all([*services, *others], self._settings.redis_timeout)
 
     def _on_signal(self, broker: Any, former: Any, signum: int, frame: Any) -> None:
         # Platforms signal the whole process group, and the master signals again: the second must not kill. It may
