@@ -6,7 +6,7 @@ middleware is known when that middleware declares it in ``actor_options``, and o
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -90,7 +90,7 @@ def check_values(options: Mapping[str, object], pointer: str = "") -> None:
                 raise InvalidMessage(pointer + (option.field or f"/{name}"), "None is no value; leave it out")
         else:
             field = pointer + (option.field or f"/{name}")
-            option.check(_plain(value, field), field)
+            option.check(value if type(value) in SCALARS else _plain(value, field), field)
     for place, inner in _inner(options):
         check_values(inner, pointer + place)
 
@@ -106,8 +106,10 @@ def stored_options(options: Mapping[str, Any], left_out: frozenset[str]) -> dict
     return stored
 
 
-def _inner(options: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
+def _inner(options: Mapping[str, object]) -> Sequence[tuple[str, Mapping[str, object]]]:
     """The options of messages that are sent when this one is done, and where they are."""
+    if _CARRIERS.isdisjoint(options):  # as nearly always
+        return ()
     messages = [("/pipe_target", options.get("pipe_target"))]
     callbacks = options.get("group_completion_callbacks")
     if isinstance(callbacks, list | tuple):
@@ -235,6 +237,9 @@ def _any(value: object, pointer: str) -> object:
 
 #: What a message has at least.
 _MESSAGE_FIELDS: Final = ("queue_name", "actor_name", "args", "kwargs", "options")
+
+#: Options with messages in them.
+_CARRIERS: Final = frozenset({"pipe_target", "group_completion_callbacks"})
 
 #: Where opentelemetry-instrumentor-dramatiq puts all options of a message.
 _INSTRUMENTED: Final = "options"
