@@ -53,6 +53,7 @@ def check_actor(name: str, options: dict[str, Any]) -> None:
         else:
             try:
                 option.check(_plain(value, ""), f"/{option_name}")
+                _check_alone(option_name, options, f"/{option_name}")
             except InvalidMessage as error:
                 raise InvalidOption(f"{name}: {option_name}: {error.problem}") from None
 
@@ -63,6 +64,8 @@ def check_names(options: Mapping[str, object], is_declared: Callable[[str], bool
     Raises:
       InvalidMessage: one has no effect on a message.
     """
+    if not isinstance(options, dict):
+        raise InvalidMessage("/options", f"expected an object, got {kind(options)}")
     for name in options:
         option = OPTIONS.get(name)
         if option is not None and not option.message:
@@ -72,6 +75,12 @@ def check_names(options: Mapping[str, object], is_declared: Callable[[str], bool
             raise InvalidMessage(checks.member(pointer, name), _unknown(name))
     for place, inner in _inner(options):
         check_names(inner, is_declared, pointer + place)
+
+
+def merged_options(actor: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that hold for a message: its own, then those of its actor that they do not replace."""
+    replaced = {ALTERNATIVES[name] for name in message if name in ALTERNATIVES}
+    return {**{name: value for name, value in actor.items() if name not in replaced}, **message}
 
 
 def check_values(options: Mapping[str, object], pointer: str = "") -> None:
@@ -91,19 +100,30 @@ def check_values(options: Mapping[str, object], pointer: str = "") -> None:
         else:
             field = pointer + (option.field or f"/{name}")
             option.check(value if type(value) in SCALARS else _plain(value, field), field)
+            _check_alone(name, options, field)
     for place, inner in _inner(options):
         check_values(inner, pointer + place)
 
 
 def stored_options(options: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, Any]:
-    """Return the options that travel with a message: as they were given, except that None and infinity are one."""
+    """Return the options that travel with a message, as they were given; of no limit, a time that never comes.
+
+    JSON has no infinity, and for Dramatiq's middleware the None of a message is the limit of its actor.
+    """
     stored = {}
     for name, value in options.items():
         option = OPTIONS.get(name)
         if name in left_out or (value is None and option is not None and not option.none):
             continue
-        stored[name] = None if option is not None and option.none and value == math.inf else value
+        is_limit = option is not None and option.check is _limit
+        stored[name] = _NO_LIMIT_MS if is_limit and value in (None, math.inf) else value
     return stored
+
+
+def _check_alone(name: str, options: Mapping[str, object], field: str) -> None:
+    other = ALTERNATIVES.get(name)
+    if other is not None and options.get(other) is not None:
+        raise InvalidMessage(field, f"has no effect next to {other}: give one of them")
 
 
 def _inner(options: Mapping[str, object]) -> Sequence[tuple[str, Mapping[str, object]]]:
@@ -237,6 +257,12 @@ def _any(value: object, pointer: str) -> object:
 
 #: What a message has at least.
 _MESSAGE_FIELDS: Final = ("queue_name", "actor_name", "args", "kwargs", "options")
+
+#: Milliseconds that are no limit: the largest whole number that every reader of JSON keeps.
+_NO_LIMIT_MS: Final = 2**53 - 1
+
+#: Options that stand for each other: of one actor or message, the first would have no effect next to the second.
+ALTERNATIVES: Final = {"max_retries": "max_attempts", "min_backoff": "backoff", "max_backoff": "backoff"}
 
 #: Options with messages in them.
 _CARRIERS: Final = frozenset({"pipe_target", "group_completion_callbacks"})

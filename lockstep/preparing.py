@@ -112,6 +112,8 @@ def prepare(
     delay = message.options.get("delay") if delay is None else delay
     delay_ms = 0 if delay is None else check_delay(delay)
     eta = message.options.get("eta")
+    if eta is not None and delay_ms:
+        raise InvalidMessage("/eta", "give eta or delay, not both")
     message_id = check_new_id(message.options.get("message_id", _id_of(actor, message)))
     prepared: Message[Any] = Message(
         message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,

@@ -4,11 +4,13 @@
 """
 
 from dramatiq.middleware import (
+    AgeLimit,
     Callbacks,
     CurrentMessage,
     Middleware,
     Pipelines,
     ShutdownNotifications,
+    TimeLimit,
 )
 from dramatiq.results import Results
 
@@ -27,7 +29,6 @@ from middleware.outcome import Outcome
 from middleware.periodic import Periodic
 from middleware.rate_limits import RateLimits
 from middleware.schema_guard import SchemaGuard
-from middleware.time_limits import AgeLimit, TimeLimit
 
 
 def default(settings: Settings, store: Store) -> list[Middleware]:

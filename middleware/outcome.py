@@ -15,6 +15,7 @@ from lockstep.arguments import check_arguments
 from lockstep.checks import MAX_DELAY_MS
 from lockstep.claimed import ClaimedMessage
 from lockstep.errors import InvalidMessage, InvalidOption, LeaseLost, Permanent
+from lockstep.options import merged_options
 from lockstep.parsing import Backoff
 from lockstep.settings import Settings
 from lockstep.states import Verb
@@ -140,7 +141,7 @@ class Outcome(Middleware):
 
     def _decide(self, broker: Any, message: ClaimedMessage, error: BaseException) -> None:
         actor = broker.get_actor(message.actor_name)
-        options = {**actor.options, **message.options}
+        options = merged_options(actor.options, message.options)
         throws = options.get("throws")
         if isinstance(error, Permanent):
             self._die(message, error.code, error)

@@ -3,6 +3,7 @@
 import enum
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -312,6 +313,32 @@ def test_no_limit_on_a_message_lifts_that_of_its_actor(
     assert ended(broker.enqueue(work.message(2).copy(message_timestamp=1)).message_id).reason == (
         "Message age limit exceeded"
     )
+
+
+def test_the_option_of_a_message_replaces_its_alternative_of_the_actor(
+    broker: LockstepBroker, declare: Callable[..., Any], start: Start, ended: Ended
+) -> None:
+    @dramatiq.actor(max_attempts=2, backoff="fixed:1h")
+    def work() -> None:
+        raise KeyError("x")
+
+    once = work.send_with_options(max_retries=0)
+    twice = work.send_with_options(min_backoff=0)
+    thrice = work.send_with_options(max_retries=2, max_backoff=0)
+    start()
+    for message, attempts in ((once, 1), (twice, 2), (thrice, 3)):
+        assert len(ended(message.message_id).attempts) == attempts
+    for given in (
+        {"max_retries": 1, "max_attempts": 2},
+        {"min_backoff": 1, "backoff": "fixed:1s"},
+        {"max_backoff": 1, "backoff": "fixed:1s"},
+    ):
+        with pytest.raises(InvalidMessage, match="no effect next to"):
+            work.send_with_options(**given)
+        with pytest.raises(InvalidOption, match="no effect next to"):
+            declare(**given)
+    with pytest.raises(InvalidMessage, match="not both"):
+        work.send_with_options(eta=int(time.time() * 1000) + 60_000, delay=5)
 
 
 @pytest.mark.parametrize(
