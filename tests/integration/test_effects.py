@@ -1,8 +1,9 @@
 """Callbacks, pipeline steps and completed groups: sent once, when the attempt is settled as done or dead."""
 
+import dataclasses
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dramatiq
@@ -13,9 +14,11 @@ from dramatiq.rate_limits.backends import StubBackend
 
 from lockstep.broker import LockstepBroker
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import Permanent
+from lockstep.errors import NotFound, Permanent, QueueFull
 from lockstep.records import MessageRecord
+from lockstep.settings import Settings
 from lockstep.states import MessageState
+from middleware import make_broker
 from middleware.follow_ups import FollowUps
 from tests.support.waiting import wait_for
 
@@ -411,3 +414,83 @@ def test_an_export_has_what_an_outbox_holds(
     assert b"succeeded" in b"".join(broker.store.export().lines())
     assert not broker.store.command("EXISTS", broker.store.shards("default")[0].outbox)
     assert broker.store.counts("default").messages[MessageState.WAITING] == 1
+
+
+@pytest.fixture
+def crowded(settings: Settings) -> Iterator[LockstepBroker]:
+    """A broker with several shards, whose queues take one message each."""
+    few = dataclasses.replace(settings, queue_shards=4, max_queue_length=4, reap_seconds=0.2)
+    broker = make_broker(few)
+    dramatiq.set_broker(broker)
+    yield broker
+    broker.close()
+
+
+def test_follow_ups_go_to_other_shards_and_full_queues_and_wait_for_their_time(
+    crowded: LockstepBroker,
+) -> None:
+    ran: list[tuple[str, Any]] = []
+
+    @dramatiq.actor(group_by="{name}")
+    def step(name: str, *args: Any) -> str:
+        ran.append((name, args))
+        return name
+
+    @dramatiq.actor(queue_name="other")
+    def other(*args: Any) -> None:
+        ran.append(("other", args))
+
+    @dramatiq.actor(queue_name="other", group_by="{g}")
+    def filler(g: str) -> None: ...
+
+    with pytest.raises(QueueFull):
+        for number in range(20):
+            filler.send(str(number))
+    pipe = (
+        step.message("a")
+        | step.message("b")
+        | step.message_with_options(args=("c",), delay=300)
+        | other.message()
+    )
+    crowded.store.pause("other")
+    pipe.run()
+    worker = Worker(crowded, worker_threads=2, worker_timeout=100)
+    worker.start()
+    try:
+        wait_for("the last step is enqueued", lambda: is_known(crowded, pipe.messages[-1].message_id))
+        record = crowded.store.message(pipe.messages[2].message_id)
+        assert record.attempts[0].started_ms - record.enqueued_ms >= 300
+        crowded.store.resume("other")
+        wait_for("all ran", lambda: len(ran) == 4)
+    finally:
+        worker.stop()
+    assert ran == [("a", ()), ("b", ("a",)), ("c", ("b",)), ("other", ("c",))]
+    for shard in (*crowded.store.shards("default"), *crowded.store.shards("other")):
+        assert not crowded.store.command("EXISTS", shard.outbox)
+
+
+def is_known(broker: LockstepBroker, message_id: str) -> bool:
+    try:
+        return bool(broker.store.message(message_id))
+    except NotFound:
+        return False
+
+
+def test_a_worker_that_stops_enqueues_what_follows_first(
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told
+) -> None:
+    stopping = threading.Event()
+
+    @dramatiq.actor(on_success="succeeded")
+    def work() -> int:
+        stopping.set()
+        wait_for("the process stops", lambda: broker.stopping)
+        return 1
+
+    message = work.send()
+    worker = start()
+    assert stopping.wait(15)
+    worker.stop()
+    assert broker.store.message(message.message_id).state is MessageState.DONE
+    assert broker.store.counts("default").messages[MessageState.WAITING] == 1
+    assert not broker.store.command("EXISTS", broker.store.shards("default")[0].outbox)
