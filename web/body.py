@@ -15,6 +15,12 @@ BODY_SECONDS: Final = 10.0
 _DIGITS: Final = 18
 
 
+def has_body(request: Request) -> bool:
+    """Return whether the request declares a body; nothing is read."""
+    headers = request.headers
+    return "transfer-encoding" in headers or headers.get("content-length", "").strip("0") != ""
+
+
 async def read_body(request: Request, most: int) -> bytes:
     """The body of a request that says it is JSON, at most ``most`` bytes; never holds more than that.
 

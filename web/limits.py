@@ -12,7 +12,7 @@ from lockstep.errors import InvalidMessage, UnknownActor
 from lockstep.limitstore import LimitStore
 from lockstep.rates import MAX_COUNT, MAX_PERIOD_MS, Rate, is_name, parse_rates
 from lockstep.views import limit_view
-from web.body import parse_json, read_body
+from web.body import has_body, parse_json, read_body
 from web.context import Context
 from web.views import Json
 
@@ -67,7 +67,7 @@ async def hold(request: Request) -> Response:
 async def release(request: Request) -> Response:
     """End a hold."""
     limits, name = _limits(request), _name(request)
-    fields = await _fields(request, ("key",)) if await request.body() else {}
+    fields = await _fields(request, ("key",)) if has_body(request) else {}
     key = check_group(fields["key"], "/key") if "key" in fields else ""
     await Context.of(request).threads.run(lambda: limits.release(name, key))
     _log.info("limit.released", limit=name)

@@ -116,6 +116,19 @@ def test_an_encoded_body_is_415(client: Client, snapshot: Snapshot, encoding: st
     assert snapshot() == {}
 
 
+def test_a_body_that_may_be_left_out_is_read_like_any_other(client: Client) -> None:
+    release = "/api/v1/limits/x/release"
+    assert client.request("POST", release).status_code == 200
+    assert client.request("POST", release, content=b"").status_code == 200
+    assert client.post(release, {"key": "k"}).json()["key"] == "k"
+    assert client.post(release, b"x" * 10_000_000).status_code == 413
+    assert (
+        client.request("POST", release, content=b"{}", headers={"content-encoding": "gzip"}).status_code
+        == 415
+    )
+    assert client.request("POST", release, content=b"{}").status_code == 415
+
+
 @pytest.mark.parametrize("encoding", ["identity", "IDENTITY", ""])
 def test_a_body_that_is_not_encoded_is_read(client: Client, encoding: str) -> None:
     assert client.post(ONE, MAIL, content_encoding=encoding).status_code == 202
