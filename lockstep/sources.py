@@ -1,7 +1,8 @@
 """Where the text of a setting comes from: the environment, ``.env``, and the files that these name.
 
 The order is ``NAME`` of the environment, ``NAME_FILE`` of the environment, ``NAME`` of ``.env``, ``NAME_FILE`` of
-``.env``. An empty value counts as not set, so that it neither hides the next source nor clears a secret.
+``.env``. An empty ``NAME`` counts as not set, so that it neither hides the next source nor clears a secret. An empty
+``NAME_FILE`` is an error: a secret was asked for, and ``${UNSET}`` must not turn signing or a token off.
 """
 
 import io
@@ -65,6 +66,8 @@ class Sources:
                     raise ValueError(f".env: {given} {broken[given]}")
                 if text := values.get(given):
                     return text if given == name else _file(given, text)
+                if text == "" and given != name:
+                    raise ValueError(f"{given} is empty: name a file, or remove it")
         return None
 
     def sets(self, name: str) -> bool:
