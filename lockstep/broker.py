@@ -27,6 +27,7 @@ from dramatiq.results import Results
 
 from lockstep import logs, metrics
 from lockstep.assembly import default_middleware, kept_of_kind, settings_with
+from lockstep.booting import refuse
 from lockstep.checks import MAX_BATCH, check_key
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
@@ -474,9 +475,11 @@ class LockstepBroker(Broker):
         for hook in self._hooks_of(name):
             try:
                 hook(self, *args, **kwargs)
-            except MiddlewareError:
+            except MiddlewareError as error:
+                refuse(self, name, hook, error, args)
                 raise
             except Exception as error:
+                refuse(self, name, hook, error, args)
                 self._on_hook_error(name, hook, error, args)
                 if signal == "process_message":  # a guard that broke has not guarded: do not run
                     args[0].hook_error = error
@@ -494,6 +497,7 @@ class LockstepBroker(Broker):
             try:
                 hook(self, *args, **kwargs)
             except Exception as error:
+                refuse(self, name, hook, error, args)
                 self._on_hook_error(name, hook, error, args)
 
     def _decide_again(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

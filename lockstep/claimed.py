@@ -60,6 +60,7 @@ class ClaimedMessage(MessageProxy):
         self.cancel_requested = False  #: an operator took it back: whoever looks here may end early
         self.cancel_asked_at = 0.0  #: ``time.monotonic()`` when that became known here
         self.cancel_interrupted = False  #: the actor did not end within CANCEL_GRACE
+        self.ran_in: int | None = None  #: the thread that began to run it, also when that has ended
         self._thread: int | None = None
         self._guard = threading.Lock()
 
@@ -113,7 +114,8 @@ class ClaimedMessage(MessageProxy):
         with self._guard:
             self.started_at = time.monotonic()
             may_run = self.holds() and not self.cancel_requested
-            self._thread = threading.get_ident() if may_run else None
+            self.ran_in = threading.get_ident()
+            self._thread = self.ran_in if may_run else None
             return self._thread is not None
 
     def leave_thread(self) -> None:

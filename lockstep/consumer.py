@@ -390,7 +390,7 @@ class LockstepConsumer(Consumer):
             for lease in claim.leases:
                 try:
                     self._take(exchange, lease, claim.now_ms, answer.sent_at)
-                except Exception:  # its lease runs out; after MAX_CRASHES it is a dead letter
+                except BaseException:  # its lease runs out; after MAX_CRASHES it is a dead letter
                     log.critical(
                         "message.stranded", queue=self.queue_name, message_id=lease.id, exc_info=True
                     )

@@ -26,6 +26,7 @@ LockstepError
  ├─ RefusedRelease             no release can be made of this, or there is none to go to
  ├─ DeployFailed               a deploy failed before it switched: what ran runs on
  │   └─ RolledBack             it failed after that, and the former release was made current again
+ ├─ BootFailed                 a worker cannot start: something that guards it failed
  ├─ ScriptFailed               a script refused its input or broke: a defect, never a caller's fault
  ├─ RateLimited                an actor must wait for a limit: its message goes back to its place
  └─ Permanent                  raised by an actor: do not retry, dead-letter at once
@@ -245,6 +246,10 @@ class DeployFailed(LockstepError):
 
 class RolledBack(DeployFailed):
     """A deploy failed after it switched, and the former release was made current again."""
+
+
+class BootFailed(LockstepError):
+    """A worker cannot start: a boot hook failed that it cannot do without."""
 
 
 class ScriptFailed(LockstepError):

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from dramatiq.middleware import Shutdown
+
 from lockstep import logs
 from lockstep.claimed import ClaimedMessage
 from lockstep.errors import Cancelled, LockstepError, RedisUnavailable, ScriptFailed
@@ -180,6 +182,9 @@ class Interrupter:
         self._held = held
         self._margin = margin
         self._grace = grace
+        self.shutdown_at = float(
+            "inf"
+        )  #: ``time.monotonic()`` from which on every actor is told that the process stops
 
     @property
     def interval(self) -> float:
@@ -198,7 +203,15 @@ class Interrupter:
         for message in held:
             if message.cancel_requested and not message.lost and not message.cancel_interrupted:
                 self._end_cancelled(message)
+        if time.monotonic() >= self.shutdown_at:
+            self.interrupt_running()
         return len(lost)
+
+    def interrupt_running(self) -> None:
+        """Tell every running actor, once, that the process stops."""
+        for message in self._held.all():
+            if not message.stopped:
+                message.interrupt(Shutdown)
 
     def _end_cancelled(self, message: ClaimedMessage) -> None:
         # One that has not started yet never will: its thread looks first.

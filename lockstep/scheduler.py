@@ -12,7 +12,15 @@ from dramatiq.middleware import MiddlewareError
 
 from lockstep import cron, logs
 from lockstep.broker import LockstepBroker
-from lockstep.errors import InvalidOption, LockstepError, NotFound, RedisUnavailable, http_status
+from lockstep.errors import (
+    InvalidOption,
+    LockstepError,
+    NotFound,
+    RedisUnavailable,
+    ScriptFailed,
+    http_status,
+)
+from lockstep.failures import Failures
 from lockstep.processes import ProcessState
 from lockstep.records import Accepted
 from lockstep.reporting import Look
@@ -88,27 +96,34 @@ class Scheduler:
     def run_once(self) -> float:
         """Fire what is due; answers the seconds until the next turn.
 
+        A schedule that fails holds up no other.
+
         Raises:
-          RedisUnavailable: what is due stays due.
+          RedisUnavailable, ScriptFailed: of at least one schedule; what is due there stays due.
         """
         asked_at = time.monotonic()
         now_ms, marks = self._shared.beat(self.name, self._schedules)
         known, self._next = self._next, {}
-        wait = BEAT_SECONDS
+        wait, failed = BEAT_SECONDS, None
         for schedule, mark in zip(self._schedules, marks, strict=True):
             key = (schedule.expression, mark.ms)
             tick = self._next[key] = known.get(key) or cron.next_tick(*key)
-            if tick > now_ms:
-                wait = min(wait, (tick - now_ms) / 1000 + 0.001)
-            elif mark.claimed or not self._fire(schedule, mark, now_ms):
-                wait = min(wait, _AGAIN_SECONDS)
-            else:
-                wait = 0.0  # the next tick is known from the new mark
+            try:
+                if tick > now_ms:
+                    wait = min(wait, (tick - now_ms) / 1000 + 0.001)
+                elif mark.claimed or not self._fire(schedule, mark, now_ms):
+                    wait = min(wait, _AGAIN_SECONDS)
+                else:
+                    wait = 0.0  # the next tick is known from the new mark
+            except (RedisUnavailable, ScriptFailed) as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
         return max(0.0, wait - (time.monotonic() - asked_at))
 
     def leave(self) -> None:
         """Say that this scheduler stops; if Redis is away, it is forgotten soon by itself."""
-        with suppress(RedisUnavailable):
+        with suppress(LockstepError):
             self._shared.leave(self.name)
 
     def _fire(self, schedule: Schedule, mark: Mark, now_ms: int) -> bool:
@@ -121,7 +136,7 @@ class Scheduler:
         # The process dies here, or an answer is lost: the claim ends, and whoever is next sends the same ids.
         try:
             accepted = self._send(schedule, fired, claimed_at)
-        except RedisUnavailable:
+        except (RedisUnavailable, ScriptFailed):
             raise
         except (LockstepError, MiddlewareError) as error:
             if _passes(error):
@@ -177,7 +192,10 @@ class Scheduler:
 
 
 class SchedulerThread(threading.Thread):
-    """Turns a scheduler until it is told to stop; waits while Redis is away."""
+    """Turns a scheduler until it is told to stop; waits while Redis is away.
+
+    Any other error of a turn is logged, and the turn tried again; the process ends when that happens too often.
+    """
 
     def __init__(self, scheduler: Scheduler, on_death: Callable[[], None]) -> None:
         super().__init__(name="scheduler", daemon=True)
@@ -186,6 +204,7 @@ class SchedulerThread(threading.Thread):
         self._scheduler = scheduler
         self._on_death = on_death
         self._stopped = threading.Event()
+        self._failures = Failures("scheduler.failed")
         self._away_since = 0.0
         self._delay = 0.0
 
@@ -206,9 +225,17 @@ class SchedulerThread(threading.Thread):
         wait = 0.0
         try:
             while not self._stopped.wait(wait):
-                wait = self._turn()
+                try:
+                    wait = self._turn()
+                    self._failures.clear()
+                except BaseException:  # also SystemExit, which would end this thread without a word
+                    self.beating = False
+                    self._failures.note()
+                    if self._failures.hopeless:
+                        raise
+                    wait = self._failures.pause
             self._scheduler.leave()
-        except Exception:
+        except BaseException:
             log.critical("scheduler.died", exc_info=True)
             self.broken = True
             self._on_death()
@@ -216,7 +243,7 @@ class SchedulerThread(threading.Thread):
     def _turn(self) -> float:
         try:
             wait = self._scheduler.run_once()
-        except RedisUnavailable as error:
+        except (RedisUnavailable, ScriptFailed) as error:
             self.beating = False
             if not self._away_since:
                 self._away_since = time.monotonic()

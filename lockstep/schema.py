@@ -8,15 +8,15 @@ the one after it writes the new shape and raises ``OLDEST`` to that number. So w
 stores its numbers, whatever still runs of the release before it may go on, and so may a rollback by one.
 """
 
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from lockstep import logs
 from lockstep.calls import Calls
+from lockstep.ending import end_process
 from lockstep.errors import RedisUnavailable, SchemaTooNew
+from lockstep.service import keep_trying
 
 #: The schema that this release reads and writes.
 SCHEMA: Final = 1
@@ -83,31 +83,43 @@ class Schema:
         return Migration(before, record, changed == 1)
 
 
-def check_when_known(schema: Schema, then: Callable[[SchemaTooNew | None], None]) -> bool:
+def check_when_known(
+    schema: Schema,
+    then: Callable[[SchemaTooNew | None], None],
+    on_death: Callable[[str], object] = end_process,
+    over: Callable[[], bool] = lambda: False,
+) -> bool:
     """Check now; while Redis is away, look again in a thread, and call ``then`` once with the refusal or None.
 
-    Answers whether it is known now that this release may run; ``then`` is not called in that case.
+    Answers whether it is known now that this release may run; ``then`` is not called in that case. ``on_death`` is
+    called with the reason if the thread cannot go on; it stops when ``over`` returns true.
 
     Raises:
       SchemaTooNew: it may not run.
     """
-    try:
-        schema.check()
-    except RedisUnavailable:
-        threading.Thread(target=_look_until_known, args=(schema, then), name="schema", daemon=True).start()
-        return False
-    return True
 
-
-def _look_until_known(schema: Schema, then: Callable[[SchemaTooNew | None], None]) -> None:
-    refusal = None
-    while True:
-        time.sleep(_AGAIN_SECONDS)
+    def look() -> bool:
+        if over():
+            return True
+        refusal = None
         try:
             schema.check()
         except RedisUnavailable:
-            continue
+            return False
         except SchemaTooNew as error:
             _log.critical("schema.refused", error=str(error))
             refusal = error
-        return then(refusal)
+        then(refusal)
+        return True
+
+    try:
+        schema.check()
+    except SchemaTooNew:
+        raise
+    except (
+        Exception
+    ) as error:  # another reply than that of a Redis is no defect of ours yet: the thread counts them
+        _log.error("redis.lost", waits="to know whether this release may run", error=str(error))
+        keep_trying("schema", look, _AGAIN_SECONDS, on_death)
+        return False
+    return True

@@ -85,7 +85,8 @@ class Server:
         """Let the server compile every script; answers how many there are.
 
         Raises:
-          ScriptFailed: it cannot compile one, or lets nobody load scripts.
+          ScriptFailed: it cannot compile one.
+          RedisUnavailable: it lets this user load none, for instance.
         """
         names = scripts.names()
         for name in names:

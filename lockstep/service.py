@@ -62,23 +62,21 @@ class Service(threading.Thread):
         while not self._stopped:
             try:
                 while self._wait():
-                    self._attempt()
-            except BaseException as error:
-                self._on_death(f"the service {self.name} failed: {type(error).__name__}")
-                time.sleep(_REST_SECONDS)
+                    self._work.run_once()
+                    self._failures.clear()
+            except BaseException as error:  # also SystemExit, which would end a thread without a word
+                self._note(error)
 
-    def _attempt(self) -> None:
+    def _note(self, error: BaseException) -> None:
+        kind = type(error).__name__
         try:
-            self._work.run_once()
-        except BaseException as error:  # also SystemExit, which would end a thread without a word
             self._failures.note()
             if self._failures.hopeless:
-                self._on_death(
-                    f"the service {self.name} failed {self._failures.count} times in a row, at last with "
-                    f"{type(error).__name__}"
-                )
-        else:
-            self._failures.clear()
+                times = self._failures.count
+                self._on_death(f"the service {self.name} failed {times} times in a row, at last with {kind}")
+        except BaseException:  # not even that is possible, as when memory is used up
+            self._on_death(f"the service {self.name} failed: {kind}")
+            time.sleep(_REST_SECONDS)
 
     def _wait(self) -> bool:
         """Return when it is time; answers whether to go on."""

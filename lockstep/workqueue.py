@@ -70,6 +70,10 @@ class WorkQueue:
         """Return whether there is no item."""
         return not self._items
 
+    def items(self) -> list[Any]:
+        """Return the items now, in order; they stay."""
+        return list(self._items)
+
     def take_back(self, queue_name: str, claimed_before: float) -> list[ClaimedMessage]:
         """Remove and answer what a consumer claimed before that ``time.monotonic()`` and no thread has started."""
         back: list[Any] = []

@@ -11,11 +11,14 @@ from typing import Any, Final
 
 from dramatiq.middleware.prometheus import Prometheus
 
+from lockstep import logs
 from lockstep.parent import die_with_parent
 from lockstep.states import Verb
 
 #: Seconds between two tries to get the port that another master has.
 _AGAIN_SECONDS: Final = 1.0
+
+_log = logs.get_logger("lockstep.metrics")
 
 
 class DramatiqMetrics(Prometheus):
@@ -45,5 +48,7 @@ def serve() -> int:
     while True:
         try:
             return int(expose())
-        except OSError:  # the port is another master's, or not to be had
+        except Exception as error:
+            if not isinstance(error, OSError):  # else the port is another master's, or not to be had
+                _log.error("metrics.failed", exc_info=True)  # nobody notices when this process ends
             time.sleep(_AGAIN_SECONDS)

@@ -4,14 +4,17 @@ There is no lock beside the lease, so there is nothing to ask Redis here: the lo
 is away it runs out. It fails closed: whatever goes wrong here, the actor does not run.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import RedisUnavailable
+from lockstep.errors import RedisUnavailable, ScriptFailed
 from lockstep.states import Verb
+
+#: Milliseconds that a message rests whose start could not be announced: claimed at once, it would fail at once.
+UNANSWERED_MS: Final = 1000
 
 
 class GroupMutex(Middleware):
@@ -27,9 +30,17 @@ class GroupMutex(Middleware):
         if not isinstance(message, ClaimedMessage):
             raise SkipMessage("the message was not claimed")
         # If the process dies here, the lease ends and the message is next in its group.
-        may_start = not broker.stopping and message.holds() and self._announce(broker, message)
+        may_start = not broker.stopping and message.holds()
+        delay_ms = 0
+        if may_start:
+            try:
+                may_start = self._announce(broker, message)
+            except (RedisUnavailable, ScriptFailed):
+                may_start, delay_ms = False, UNANSWERED_MS
         if not may_start or not message.enter_thread():
-            message.settle(Verb.RELEASE)  # one that was cancelled is so now: its lease knows
+            message.settle(
+                Verb.RELEASE, delay_ms=delay_ms
+            )  # one that was cancelled is so now: its lease knows
             raise SkipMessage("not started: the lease does not hold, it was cancelled, or the process stops")
 
     def after_process_message(
@@ -47,7 +58,4 @@ class GroupMutex(Middleware):
         crashes = message.lease.crashes
         if not crashes or crashes < broker.settings.max_crashes - 1:
             return True
-        try:
-            return bool(broker.store.start(message.exchange.shard, message.lease.ref, message.lease.token))
-        except RedisUnavailable:
-            return False
+        return bool(broker.store.start(message.exchange.shard, message.lease.ref, message.lease.token))

@@ -5,9 +5,11 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
-from dramatiq.middleware import Middleware, Shutdown
+from dramatiq.middleware import Middleware
 
 from lockstep import logs
 from lockstep.ending import end_process
@@ -20,11 +22,12 @@ from lockstep.reporting import Look, Reporter, identity
 from lockstep.roles import Choice, Role
 from lockstep.service import Service
 from lockstep.settings import Settings
+from lockstep.threadwatch import ThreadWatch
 
 log = logs.get_logger("lockstep.worker")
 
-#: Seconds between two looks whether the master lives.
-_WATCH_SECONDS: Final = 0.5
+#: Seconds between two looks whether actors that outlived their worker have ended.
+_UNENDED_SECONDS: Final = 0.5
 
 #: Seconds that an actor has to end when it is interrupted because the time of ``Worker.stop`` has passed.
 _LATE_SECONDS: Final = 1.0
@@ -36,14 +39,15 @@ EXIT_CUT_OFF: Final = 3
 class Lifecycle(Middleware):
     """Starts and stops what a worker process needs."""
 
+    guards = True  #: no worker starts when its boot hook fails
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._services: list[Service] = []
         self._reporter: Reporter | None = None
         self._renewer: Renewer | None = None
-        self._late: threading.Thread | None = None
+        self._interrupter: Interrupter | None = None
         self._master = os.getpid()  #: of a worker that no master started, itself
-        self._stopped = False
         self._asked = False
 
     def after_process_boot(self, broker: Any) -> None:
@@ -57,19 +61,16 @@ class Lifecycle(Middleware):
         former = signal.getsignal(signal.SIGTERM)
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda number, frame: self._on_signal(broker, former, number, frame))
-        threading.Thread(
-            target=self._watch_master, args=(os.getppid(),), name="master-watch", daemon=True
-        ).start()
+        Service("master-watch", MasterWatch(os.getppid()), broker.give_up).start()
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
-        """Before anything is claimed: be known as a claimer, and renew from the first lease on."""
-        self._stopped = False  # an earlier worker of this process may have
+        """Before anything is claimed, and before Redis is asked for anything: renew, interrupt, reap, watch, report."""
         broker.start_claiming()
         worker.work_queue = broker.work_queue
         choice = self._choose(worker)
-        self._reporter = self._make_reporter(broker, worker, choice)
-        self._reporter.start()
-        self._renewer = renewer = Renewer(broker.store, broker.held, margin=broker.lease_margin)
+        margin = broker.lease_margin
+        self._interrupter = Interrupter(broker.held, margin=margin, grace=self._settings.cancel_grace)
+        self._renewer = Renewer(broker.store, broker.held, margin=margin)
         reaper = Reaper(
             broker.store,
             lambda: choice.among(broker.get_declared_queues()),
@@ -77,19 +78,30 @@ class Lifecycle(Middleware):
             held=broker.held,
             deliver=broker.deliver,
         )
-        interrupter = Interrupter(broker.held, margin=broker.lease_margin, grace=self._settings.cancel_grace)
         self._services = [
             # Nothing but defects can fail here, and nobody else ends an actor that must not go on.
-            Service("interrupter", interrupter, broker.give_up, times=3, seconds=0.0),
-            Service("renewer", renewer, broker.give_up),
+            Service("interrupter", self._interrupter, broker.give_up, times=3, seconds=0.0),
+            Service("renewer", self._renewer, broker.give_up),
             Service("reaper", reaper, broker.give_up),
         ]
+        watch = ThreadWatch(broker, worker, tuple(self._services), broker.give_up)
+        self._services.append(Service("thread-watch", watch, broker.give_up))
         for service in self._services:
             service.start()
-        self._services[-1].wake()
+        self._reporter = self._make_reporter(broker, worker, choice)
+        self._reporter.start()
+        self._services[2].wake()
         # Wake-up notifications are for consumers that are known. While Redis is silent, nobody waits for it here.
         reaper.ran.wait(self._settings.redis_timeout)
         self._tell(choice, broker.get_declared_queues())
+
+    def abandon_boot(self, broker: Any, worker: Any) -> None:
+        """The worker does not start: leave nothing of it behind."""
+        broker.stop_claiming()
+        if worker.consumers:  # its threads run already, and may have claimed
+            worker.stop()
+        else:
+            self._end(broker, worker)
 
     def _choose(self, worker: Any) -> Choice:
         """Let the worker take what its role says, however it was started.
@@ -131,22 +143,22 @@ class Lifecycle(Middleware):
         """Claim nothing more; interrupt what is still running when the time is up."""
         self._drain(broker)
         log.info("worker.draining", running=len(broker.held.all()))
-        join_together(worker.workers, on_late=lambda: self._end_late(broker, worker))
+        join_together(worker.workers, on_late=lambda: self._end_late(worker))
         join_together(list(worker.consumers.values()))
-        self._late = threading.Thread(
-            target=self._interrupt_late, args=(broker,), name="shutdown", daemon=True
-        )
-        self._late.start()
+        if self._interrupter is not None:
+            self._interrupter.shutdown_at = time.monotonic() + self._settings.worker_shutdown_timeout
 
     def after_worker_shutdown(self, broker: Any, worker: Any) -> None:
         """Everything is settled or put back. Nothing of this worker stays: another may start in this process."""
-        self._stopped = True
+        self._end(broker, worker)
+        log.info("worker.stopped", released=broker.released, text="Worker stopped gracefully")
+
+    def _end(self, broker: Any, worker: Any) -> None:
         unended = [message for message in broker.held.all() if message.in_actor]
         if unended and broker.owns_process:
             self._cut_off(unended)
         guards = self._services[:2] if unended else []  # the interrupter and the renewer
-        late = [] if self._late is None else [self._late]
-        self._stop([service for service in self._services if service not in guards], late)
+        self._stop([service for service in self._services if service not in guards])
         if unended:
             log.error("worker.unended", running=len(unended))
             threading.Thread(
@@ -159,7 +171,6 @@ class Lifecycle(Middleware):
         if self._reporter is not None:
             self._reporter.leave(self._settings.redis_timeout)
         broker.forget(worker)
-        log.info("worker.stopped", released=broker.released, text="Worker stopped gracefully")
 
     def _cut_off(self, unended: list[Any]) -> None:
         """End the process while its leases are still renewed: their groups are freed only when nothing of it runs.
@@ -174,15 +185,16 @@ class Lifecycle(Middleware):
     def _guard_unended(self, unended: list[Any], guards: list[Service], renewer: Renewer | None) -> None:
         """In a program that lives on: renew until the actors have ended. Then they run again after their lease."""
         while any(message.in_actor for message in unended):
-            time.sleep(_WATCH_SECONDS)
-        self._stop(guards, [])
+            time.sleep(_UNENDED_SECONDS)
+        self._stop(guards)
         if renewer is not None:
             renewer.close()
 
-    def _stop(self, services: list[Service], others: list[threading.Thread]) -> None:
-        for service in services:
+    def _stop(self, services: list[Service]) -> None:
+        started = [service for service in services if service.ident is not None]  # not all, if the boot failed
+        for service in started:
             service.stop()
-        join_all([*services, *others], self._settings.redis_timeout)
+        join_all(started, self._settings.redis_timeout)
 
     def _on_signal(self, broker: Any, former: Any, signum: int, frame: Any) -> None:
         # Platforms signal the whole process group, and the master signals again: the second must not kill. It may
@@ -190,7 +202,9 @@ class Lifecycle(Middleware):
         if self._asked:
             return
         self._asked = True
-        threading.Thread(target=self._drain, args=(broker,), name="stop-claiming").start()
+        # If there is no thread to be had, the drain begins with the shutdown, a second later.
+        with suppress(RuntimeError):
+            threading.Thread(target=self._drain, args=(broker,), name="stop-claiming").start()
         former(signum, frame)
         # An interpreter that ends drops its handlers, but goes on ignoring.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -211,31 +225,37 @@ class Lifecycle(Middleware):
             capacity=worker.worker_threads,
             siblings=self._settings.worker_processes,
         )
-        return Reporter(broker.store.processes, process, lambda _: look_at(broker, choice))
 
-    def _interrupt_late(self, broker: Any) -> None:
-        deadline = time.monotonic() + self._settings.worker_shutdown_timeout
-        while not self._stopped and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if not self._stopped:
-            self._interrupt_running(broker)
+        def look(reporter: Reporter) -> Look:
+            found = look_at(broker, choice)
+            if found.state is ProcessState.READY and not all(one.is_alive() for one in self._services):
+                return replace(found, state=ProcessState.STARTING)  # it is about to give up
+            return found
 
-    def _end_late(self, broker: Any, worker: Any) -> None:
+        return Reporter(broker.store.processes, process, look)
+
+    def _end_late(self, worker: Any) -> None:
         """The caller of ``stop`` gave less time than the settings: nobody renews the leases after it."""
-        self._interrupt_running(broker)
+        if self._interrupter is not None:
+            self._interrupter.interrupt_running()
         join_all(worker.workers, _LATE_SECONDS)
 
-    def _interrupt_running(self, broker: Any) -> None:
-        for message in broker.held.all():
-            if not message.stopped:
-                message.interrupt(Shutdown)
 
-    def _watch_master(self, master: int) -> None:
-        # A killed master leaves its children running: without it nobody would restart or stop them.
-        while os.getppid() == master:
-            time.sleep(_WATCH_SECONDS)
-        log.error("worker.orphaned", master=master)
-        os.kill(os.getpid(), signal.SIGTERM)
+class MasterWatch:
+    """Ends a worker process whose master is gone: without it nobody would restart or stop the process."""
+
+    interval = 0.5  #: seconds between two looks
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._orphaned = False
+
+    def run_once(self) -> None:
+        """Look once; ask this process to stop when its master has ended, however it did."""
+        if not self._orphaned and os.getppid() != self._master:
+            self._orphaned = True
+            log.error("worker.orphaned", master=self._master)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def look_at(broker: Any, choice: Choice) -> Look:

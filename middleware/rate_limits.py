@@ -4,18 +4,19 @@ The scripts decide which messages start (``claim``), so a message that must wait
 away here, the message is put back at its place: what is not counted does not start.
 """
 
-import threading
 import time
 from typing import Any, Final
 
 from dramatiq.middleware import Middleware, SkipMessage
 
 from lockstep import logs
-from lockstep.errors import RedisUnavailable
+from lockstep.errors import RedisUnavailable, ScriptFailed
 from lockstep.limitstore import Declared
 from lockstep.rates import parse_limit
+from lockstep.service import keep_trying
 from lockstep.settings import Settings
 from lockstep.states import Verb
+from middleware.group_mutex import UNANSWERED_MS
 
 #: Seconds between two tries to declare limits while Redis is away.
 _PAUSE_SECONDS: Final = 0.5
@@ -30,6 +31,8 @@ log = logs.get_logger("lockstep.limits")
 class RateLimits(Middleware):
     """Declares the limits of actors and settings, and keeps a start near the time at which it was counted."""
 
+    guards = True  #: no worker starts when its boot hook fails
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
@@ -40,44 +43,49 @@ class RateLimits(Middleware):
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Say what is declared here, before anything is claimed by it."""
+        broker.hold_back("limits")
         try:
             self._declare(broker)
-        except RedisUnavailable as error:
+        except (RedisUnavailable, ScriptFailed) as error:
             log.error("redis.lost", waits="to declare its limits, before it claims", error=str(error))
-            broker.hold_back("limits")
-            threading.Thread(target=self._declare_later, args=(broker,), name="limits", daemon=True).start()
+            keep_trying("limits", lambda: self._declare_later(broker), _PAUSE_SECONDS, broker.give_up)
+        else:
+            broker.let_go("limits")
 
     def _declare(self, broker: Any) -> None:
         declared = {name: declared_by(actor) for name, actor in broker.actors.items()}
         settings = self._settings
         broker.store.limits.declare(declared, settings.rate_limits, settings.concurrency_limits)
 
-    def _declare_later(self, broker: Any) -> None:
-        while not broker.stopping:
-            broker.pause(_PAUSE_SECONDS)
-            try:
-                self._declare(broker)
-            except RedisUnavailable:
-                continue
-            log.info("redis.back", declared="limits")
-            broker.let_go("limits")
-            return
+    def _declare_later(self, broker: Any) -> bool:
+        """Try again; answers whether there is nothing left to do."""
+        if broker.stopping:
+            return True
+        try:
+            self._declare(broker)
+        except (RedisUnavailable, ScriptFailed):
+            return False
+        log.info("redis.back", declared="limits")
+        broker.let_go("limits")
+        return True
 
     def before_process_message(self, broker: Any, message: Any) -> None:
         """Start at the time that the limits count, or put the message back."""
+        delay_ms = 0
         for _ in range(_TRIES):
             if time.monotonic() <= message.start_by:
                 return
             asked_at = time.monotonic()
             try:
                 within_ms = broker.store.start(message.exchange.shard, message.lease.ref, message.lease.token)
-            except RedisUnavailable:
+            except (RedisUnavailable, ScriptFailed):
+                delay_ms = UNANSWERED_MS
                 break
             if not within_ms:
                 break
             message.start_by = asked_at + within_ms / 2000
         # If it was counted, it is not any more: the release takes that back.
-        message.settle(Verb.RELEASE)
+        message.settle(Verb.RELEASE, delay_ms=delay_ms)
         raise SkipMessage("not started: too late for the limit that counted it")
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Final
 
 from lockstep import logs
@@ -42,5 +43,6 @@ def _wait(told: socket.socket, tell: socket.socket, seconds: float) -> None:
         pass
     time.sleep(seconds)
     for child in multiprocessing.active_children():
-        _log.error("worker.overdue", process=child.pid)
-        child.kill()
+        with suppress(Exception):  # the others must be killed whatever happens with one
+            child.kill()
+            _log.error("worker.overdue", process=child.pid)

@@ -69,7 +69,10 @@ class _Sender:
 
     def _run(self) -> None:
         while notice := self._waiting.get():
-            notify(self._dsn, *notice)
+            try:
+                notify(self._dsn, *notice)
+            except BaseException:  # of a service's own code; the thread must live for the next notice
+                _log.critical("notice.failed", title=notice[0], exc_info=True)
 
 
 def _next(source: TextIO, answers: TextIO) -> dict[str, str] | None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from lockstep.errors import MemoryLow, SchemaTooNew, ScriptFailed
+from lockstep.errors import MemoryLow, RedisUnavailable, SchemaTooNew, ScriptFailed
 from lockstep.schema import SCHEMA
 from lockstep.selftest import SelfTestFailed, self_test
 from lockstep.verifying.findings import Deployment, Finding, failed, fine, warning
@@ -105,7 +105,7 @@ def scripts(deployment: Deployment) -> Finding:
     try:
         number = deployment.store.server.load_scripts()
         seconds = self_test(deployment.settings)
-    except (ScriptFailed, SelfTestFailed) as error:
+    except (RedisUnavailable, ScriptFailed, SelfTestFailed) as error:
         return failed(
             str(error), "let this user run EVAL, EVALSHA and SCRIPT LOAD, and use a server that was tried"
         )

@@ -9,6 +9,7 @@ from dramatiq.errors import BrokerConnectionError
 from lockstep import errors
 from lockstep.errors import (
     AlreadyRunning,
+    BootFailed,
     DeployFailed,
     Forbidden,
     GroupEmpty,
@@ -71,6 +72,7 @@ OUTSIDE = [
     (ServiceAway(), 503, 3),
     (ServiceRefused("no such actor", status=404), 500, 5),
     (ScriptFailed("claim", "broke"), 500, 1),
+    (BootFailed("no"), 500, 1),
     (RefusedRelease("no"), 422, 2),
     (DeployFailed("no"), 500, 1),
     (RolledBack("no"), 500, 3),
