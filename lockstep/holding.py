@@ -72,6 +72,10 @@ class HeldMessages:
                 self._held[key] = following
         return following
 
+    def waits(self, message: ClaimedMessage) -> bool:
+        """Return whether a message waits for the end of an earlier run of its group."""
+        return self._held.get(message.key) is not message
+
     def take_waiting(self, queue_name: str) -> list[ClaimedMessage]:
         """Remove and return the messages of a queue that wait for the end of an earlier run."""
         if not self._waiting:

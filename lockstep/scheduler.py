@@ -204,7 +204,7 @@ class SchedulerThread(threading.Thread):
         self._scheduler = scheduler
         self._on_death = on_death
         self._stopped = threading.Event()
-        self._failures = Failures("scheduler.failed")
+        self.failures = Failures("scheduler.failed")
         self._away_since = 0.0
         self._delay = 0.0
 
@@ -227,13 +227,13 @@ class SchedulerThread(threading.Thread):
             while not self._stopped.wait(wait):
                 try:
                     wait = self._turn()
-                    self._failures.clear()
+                    self.failures.clear()
                 except BaseException:  # also SystemExit, which would end this thread without a word
                     self.beating = False
-                    self._failures.note()
-                    if self._failures.hopeless:
+                    self.failures.note()
+                    if self.failures.hopeless:
                         raise
-                    wait = self._failures.pause
+                    wait = self.failures.pause
             self._scheduler.leave()
         except BaseException:
             log.critical("scheduler.died", exc_info=True)

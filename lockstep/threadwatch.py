@@ -94,8 +94,12 @@ class ThreadWatch:
 
     def _not_started(self) -> list[ClaimedMessage]:
         queued = {id(item.message) for item in self._broker.work_queue.items()}
-        held = self._broker.held.all()
-        return [message for message in held if not message.started_at and id(message) not in queued]
+        held = self._broker.held
+        return [
+            message
+            for message in held.all()
+            if not message.started_at and id(message) not in queued and not held.waits(message)
+        ]
 
     def _release_missing(self) -> None:
         """Put back what the thread had taken out of the queue and not begun: nobody else ever starts it."""

@@ -12,13 +12,14 @@ import pytest
 
 from lockstep.broker import LockstepBroker
 from lockstep.errors import InvalidMessage, InvalidOption, LockstepError, RedisUnavailable
+from lockstep.failures import Failures
 from lockstep.scheduler import CATCH_UP_LIMIT, Scheduler, SchedulerThread, decide, declared
 from lockstep.schedules import CatchUp, tick_id
 from lockstep.settings import Settings
 from lockstep.states import MessageState
 from middleware import make_broker
 from tests.support.schedulers import Ticks
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_for
 
 MINUTE, HOUR = 60_000, 3_600_000
 
@@ -304,7 +305,29 @@ def test_a_defect_ends_the_thread_and_is_told(declare: Any, monkeypatch: Any) ->
     monkeypatch.setattr(one, "run_once", dies)
     told = threading.Event()
     thread = SchedulerThread(one, told.set)
+    thread.failures = Failures("scheduler.failed", times=3, seconds=0.0)
     thread.start()
     assert told.wait(PATIENCE)
     thread.join(5)
     assert thread.broken
+    assert thread.failures.count == 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), SystemExit(), MemoryError()])
+def test_one_defect_ends_no_scheduler(declare: Any, monkeypatch: Any, error: BaseException) -> None:
+    one, _, _ = declare()
+    real, calls = one.run_once, []
+
+    def dies_once() -> float:
+        calls.append(None)
+        if len(calls) == 1:
+            raise error
+        return float(real())
+
+    monkeypatch.setattr(one, "run_once", dies_once)
+    thread = SchedulerThread(one, lambda: None)
+    thread.start()
+    wait_for("it beats", lambda: thread.beating)
+    thread.stop()
+    thread.join(5)
+    assert not thread.broken
