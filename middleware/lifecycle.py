@@ -191,7 +191,9 @@ class Lifecycle(Middleware):
             renewer.close()
 
     def _stop(self, services: list[Service]) -> None:
-        started = [service for service in services if service.ident is not None]  # not all, if the boot failed
+        started = [
+            service for service in services if service.ident is not None
+        ]  # not all, if the boot failed
         for service in started:
             service.stop()
         join_all(started, self._settings.redis_timeout)
