@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import dramatiq
 import pytest
 from dramatiq import Middleware, Worker
-from dramatiq.middleware import AsyncIO
 
 import middleware.lifecycle
 import middleware.rate_limits
@@ -24,6 +23,7 @@ from lockstep.schema import SCHEMA
 from lockstep.service import Service
 from lockstep.settings import Settings
 from middleware import make_broker
+from middleware.async_actors import AsyncIO
 from tests.support.fleet import inherited
 from tests.support.refusing import RefusingProxy
 from tests.support.waiting import wait_for

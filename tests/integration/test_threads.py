@@ -221,7 +221,7 @@ def test_a_service_that_fails_again_and_again_makes_the_worker_give_up(
     _gave_up(broker, "the service interrupter failed 3 times in a row, at last with RuntimeError", caplog)
 
 
-@pytest.mark.parametrize("name", ["consumer", "service", "loop"])
+@pytest.mark.parametrize("name", ["consumer", "service"])
 def test_a_thread_that_died_and_cannot_be_replaced_makes_the_worker_give_up(
     broker: LockstepBroker,
     start: Callable[[], Worker],
@@ -237,12 +237,8 @@ def test_a_thread_that_died_and_cannot_be_replaced_makes_the_worker_give_up(
     if name == "consumer":
         monkeypatch.setattr(LockstepConsumer, "_on_defect", _let_out)
         _once(monkeypatch, LockstepConsumer, "_turn", SystemExit())
-    elif name == "service":
-        _once(monkeypatch, Reaper, "run_once", SystemExit())
     else:
-        loop = get_event_loop_thread()
-        assert loop is not None
-        loop.loop.call_soon_threadsafe(loop.loop.stop)
+        _once(monkeypatch, Reaper, "run_once", SystemExit())
     _gave_up(broker, "died", caplog)
     assert worker.workers
 
