@@ -259,6 +259,15 @@ def test_what_waits_for_somebody(store: Store, look: Callable[..., Finding]) -> 
     assert [one.told for one in found] == ["off: night", "orders paused", "orders: g (paused)", "1 in orders"]
 
 
+def test_a_web_process_that_a_proxy_could_open(look: Callable[..., Finding]) -> None:
+    found = look("exposure")
+    assert (found.status, "proxy" in found.told, "API_KEYS" in found.advice) == (WARNING, True, True)
+    assert look("exposure", host="0.0.0.0").status is FAILED
+    assert (
+        look("exposure", host="0.0.0.0", api_keys="ops:admin:0123456789abcdef0123456789abcdef").status is OK
+    )
+
+
 # -- before going live ------------------------------------------------------------------------------------------------
 
 
