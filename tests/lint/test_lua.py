@@ -20,6 +20,12 @@ def test_a_script_keeps_the_rules(name: str) -> None:
     assert missing_contract((LUA / f"{name}.lua").read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.parametrize("path", sorted(LUA.rglob("*.lua")), ids=lambda path: path.stem)
+def test_a_script_raises_its_errors(path: Path) -> None:
+    """The reply that ``redis.error_reply`` makes does not name its script: nobody can tell it from a proxy's."""
+    assert "error_reply" not in path.read_text(encoding="utf-8")
+
+
 def test_every_include_is_used_and_so_linted() -> None:
     used = "".join(path.read_text(encoding="utf-8") for path in LUA.glob("*.lua"))
     assert [
