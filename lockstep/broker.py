@@ -9,25 +9,14 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from dramatiq import Broker, Message
+from dramatiq import Message
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
 from dramatiq.errors import QueueNotFound
-from dramatiq.middleware import (
-    Callbacks,
-    CurrentMessage,
-    GroupCallbacks,
-    Middleware,
-    MiddlewareError,
-    Pipelines,
-    Retries,
-    SkipMessage,
-)
-from dramatiq.results import Results
+from dramatiq.middleware import CurrentMessage, Middleware, Retries
 
 from lockstep import logs, metrics
 from lockstep.assembly import default_middleware, kept_of_kind, settings_with
-from lockstep.booting import refuse
 from lockstep.checks import MAX_BATCH, check_key
 from lockstep.claimed import ClaimedMessage
 from lockstep.consumer import LockstepConsumer
@@ -37,6 +26,7 @@ from lockstep.ending import give_up
 from lockstep.envelope import current_encoder
 from lockstep.errors import IdempotencyConflict, InvalidMessage, LeaseLost, UnknownActor
 from lockstep.holding import HeldMessages
+from lockstep.hooks import HookedBroker
 from lockstep.keys import ShardKeys
 from lockstep.options import check_actor, check_names
 from lockstep.outbox import write_message
@@ -54,18 +44,12 @@ _ENGINE_OPTIONS: Final = frozenset(
     {"group", "group_by", "on_dead", "validate", "hold_place", "unique", "unique_by", "retention"}
 )
 
-#: Signals of a worker thread about a claimed message, besides ``process_message``.
-_OF_A_CLAIM: Final = frozenset({"skip_message", "ack", "nack"})
-
-#: An attempt has not succeeded while what these store is not stored. No other hook undoes a success.
-_EFFECTS: Final = (Results, Callbacks, Pipelines, GroupCallbacks)
-
 
 def _without_arguments(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Received args=")
 
 
-class LockstepBroker(Broker):
+class LockstepBroker(HookedBroker):
     """Sends and consumes messages; connects when it is first used.
 
     It always has the middleware of the project (``middleware.default()``), which the guarantees rest on.
@@ -463,87 +447,9 @@ class LockstepBroker(Broker):
             self.middleware.insert(place, self.middleware.pop())
         self._hooks = {}
 
-    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call the hooks in order; only a ``MiddlewareError`` gets out, and before a run every other error, too.
-
-        Nothing gets out of the hooks around a settlement: the worker would leave the message unsettled.
-        """
-        name = "before_" + signal
-        if signal in _OF_A_CLAIM:
-            self._call_all(name, self._hooks_of(name), args, kwargs)
-            return
-        for hook in self._hooks_of(name):
-            try:
-                hook(self, *args, **kwargs)
-            except MiddlewareError as error:
-                refuse(self, name, hook, error, args)
-                raise
-            except Exception as error:
-                refuse(self, name, hook, error, args)
-                self._on_hook_error(name, hook, error, args)
-                if signal == "process_message":  # a guard that broke has not guarded: do not run
-                    args[0].hook_error = error
-                    raise SkipMessage(f"{name} failed") from error
-
-    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call the hooks in reverse order, each of them whatever another one raises."""
-        name = "after_" + signal
-        if signal == "process_message" or signal in _OF_A_CLAIM:
-            self._call_all(name, self._hooks_of(name), args, kwargs)
-            if args[0].failed and signal.endswith("_message") and isinstance(args[0], ClaimedMessage):
-                self._decide_again(name, args, kwargs)
-            return
-        for hook in self._hooks_of(name):
-            try:
-                hook(self, *args, **kwargs)
-            except Exception as error:
-                refuse(self, name, hook, error, args)
-                self._on_hook_error(name, hook, error, args)
-
-    def _decide_again(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A hook that ran after the outcome failed the message: that counts, as in Dramatiq."""
-        settlement = args[0].settlement
-        if settlement is not None and settlement.verb is not Verb.DEAD_LETTER:
-            hooks = self._hooks_of(name)
-            deciding = [hook for hook in hooks if getattr(getattr(hook, "__self__", None), "decides", False)]
-            self._call_all(name, deciding, args, kwargs)
-
-    def _call_all(
-        self, name: str, all_hooks: list[Callable[..., None]], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        """Call each hook once; nothing gets out, or the worker's thread would end and the message stay unsettled.
-
-        The loop is entered again after an error, because an interrupt may also arrive between two hooks.
-        """
-        hooks, hook, called = iter(all_hooks), None, False
-        while not called:
-            try:
-                for hook in hooks:
-                    hook(self, *args, **kwargs)
-                called = True
-            except BaseException as error:
-                self._on_hook_error(name, hook, error, args)
-                if name == "after_process_message" and isinstance(getattr(hook, "__self__", None), _EFFECTS):
-                    args[0].hook_error = error
-
-    def _hooks_of(self, name: str) -> list[Callable[..., None]]:
-        hooks = self._hooks.get(name)
-        return self._find_hooks(name) if hooks is None else hooks
-
-    def _find_hooks(self, name: str) -> list[Callable[..., None]]:
-        order = self.middleware if name.startswith("before_") else list(reversed(self.middleware))
-        # Hooks of Dramatiq whose work another middleware of the list does.
-        unused = {getattr(Middleware, name), *(one for m in order for one in getattr(m, "replaces", ()))}
-        hooks = [getattr(m, name) for m in order if getattr(type(m), name) not in unused]
-        self._hooks[name] = hooks
-        return hooks
-
-    def _on_hook_error(self, name: str, hook: Any, error: BaseException, args: tuple[Any, ...]) -> None:
-        middleware = type(getattr(hook, "__self__", None)).__name__
-        log.critical("middleware.failed", hook=name, middleware=middleware, exc_info=error)
-        message = args[0] if args else None
-        if isinstance(message, ClaimedMessage):
-            for consumer in self._consumers:
-                if consumer.queue_name == message.queue_name:
-                    consumer.count(metrics.stats_field(metrics.MIDDLEWARE_FAILURES, name))
-                    break
+    def count_hook_failure(self, name: str, queue_name: str) -> None:
+        """Count a failed hook in the statistics of the queue whose message it was called for."""
+        for consumer in self._consumers:
+            if consumer.queue_name == queue_name:
+                consumer.count(metrics.stats_field(metrics.MIDDLEWARE_FAILURES, name))
+                break
