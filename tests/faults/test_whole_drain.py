@@ -33,7 +33,7 @@ PROGRAM = "import sys; from lockstep.cli import main; sys.argv = ['lockstep', *s
             "-t",
             "8",
             "--worker-shutdown-timeout",
-            "8000",
+            "9000",
         ],
     ],
     ids=["lockstep", "dramatiq"],
@@ -47,7 +47,7 @@ def test_the_last_of_many_threads_has_its_whole_time(
         "QUEUE_NAMESPACE": settings.queue_namespace,
         "ACTOR_MODULES": "tests.support.staggered_actors",
         "WORKER_CONCURRENCY": str(THREADS),
-        "WORKER_SHUTDOWN_TIMEOUT": "6",
+        "WORKER_SHUTDOWN_TIMEOUT": "9",
     }
     log = tmp_path / "worker.log"
     with log.open("wb") as output:

@@ -6,7 +6,7 @@ import time
 import dramatiq
 from dramatiq.worker import WorkerThread
 
-SHORT, LONG = 1.5, 4.0  #: seconds
+SHORT, LONG = 3.5, 7.0  #: seconds
 
 
 def _number(thread: threading.Thread) -> int:
