@@ -81,7 +81,8 @@ class Damage:
 
     def report(self, name: bytes | str, record: bytes) -> None:
         self.redis.hset(self.prefix + "processes", name, record)
-        self.redis.zadd(self.prefix + "processes:seen", {name: self.now()})
+        # Seen in an hour: on a busy machine it would be forgotten before the end of the test.
+        self.redis.zadd(self.prefix + "processes:seen", {name: self.now(3_600_000)})
 
     def now(self, offset_ms: int = 0) -> int:
         return int(self.redis.time()[0]) * 1000 + offset_ms
@@ -147,7 +148,7 @@ def test_what_schedulers_limits_and_operators_left(
     store = client.app.state.context.broker.store
     (shard,) = store.shards("mail")
     damage.redis.hset(damage.prefix + "control", mapping={"why": b"\xff\n\x1b[2J", "since": 10**30})
-    damage.redis.zadd(damage.prefix + "schedulers", {b"\xff\n": damage.now()})
+    damage.redis.zadd(damage.prefix + "schedulers", {b"\xff\n": damage.now(3_600_000)})
     damage.redis.hset(
         damage.prefix + "limits",
         mapping={
