@@ -14,10 +14,14 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from lockstep.errors import Permanent
+from lockstep.printable import printable, printable_lines, printable_traceback
 from lockstep.settings import Settings
 
 #: Libraries whose every step would be a line at info.
 _QUIET: Final = ("httpx", "httpcore", "asyncio")
+
+#: Values that are a traceback or a stack already.
+_OF_SEVERAL_LINES: Final = frozenset({"exception", "stack"})
 
 #: What each of Lockstep's own lines passes through, before the handler that ``configure`` makes.
 _SHARED: Final[tuple[Processor, ...]] = (
@@ -114,7 +118,7 @@ def _renderers(log_format: str, *, colors: bool) -> list[Processor]:
             colors=colors,
             pad_event_to=0,
             # Not the default, which shows local variables: payloads and secrets are among them.
-            exception_formatter=structlog.dev.plain_traceback,
+            exception_formatter=_write_traceback,
         ),
     ]
 
@@ -129,7 +133,17 @@ def _instance(instance: str) -> Processor:
 
 def _printable(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Escape control characters: a group key must not steer the terminal that shows it."""
-    for name, value in event.items():
-        if isinstance(value, str) and name != "exception" and not value.isprintable():
-            event[name] = value.encode("unicode_escape").decode("ascii")
-    return event
+    return {printable(str(name)): _shown(name, value) for name, value in event.items()}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return printable_lines(value) if name in _OF_SEVERAL_LINES else printable(value)
+    if value is None or isinstance(value, int | float) or name == "exc_info":
+        return value
+    shown = repr(value)  # as the renderer would show it
+    return value if shown.isprintable() else printable(shown)
+
+
+def _write_traceback(stream: TextIO, exc_info: Any) -> None:
+    stream.write("\n" + printable_traceback(exc_info).rstrip("\n"))

@@ -39,7 +39,14 @@ from lockstep.cli import (
     web,
     worker,
 )
-from lockstep.cli.common import complain
+from lockstep.cli.common import (
+    UNWRITABLE,
+    check_written,
+    complain,
+    decode_arguments,
+    end_unwritten,
+    escape_what_cannot_be_written,
+)
 from lockstep.errors import LockstepError, exit_code
 from lockstep.shadowing import add_working_directory, check_own_packages
 
@@ -95,9 +102,18 @@ app.add_typer(limits.app, name="limits")
 def main() -> None:
     """Run a command. Ends the process with one of the exit codes above, never with a trace of our errors."""
     add_working_directory()
+    decode_arguments()
+    escape_what_cannot_be_written()
     try:
         check_own_packages()
         app()
+    except SystemExit:
+        check_written()
+        raise
     except LockstepError as error:
         complain(str(error))
         sys.exit(exit_code(error))
+    except OSError as error:
+        if error.filename is not None or error.errno not in UNWRITABLE:
+            raise
+        end_unwritten(error)

@@ -1,18 +1,16 @@
 """``lockstep export`` and ``lockstep import``: what is unfinished or dead as JSON lines, and back."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
-from pathlib import Path
-from typing import Annotated, BinaryIO
+from contextlib import closing, contextmanager
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lockstep.backup import Imported
 from lockstep.backup.exporting import EXPORTED
-from lockstep.cli.common import err, out, print_json, settings_with_redis
+from lockstep.cli.common import complain, err, print_json, say, settings_with_redis
+from lockstep.cli.files import STANDARD, reading, writing
 from lockstep.states import MessageState
 from lockstep.store import Store
 
@@ -33,14 +31,14 @@ def export(
         raise typer.BadParameter(f"--state: {state} messages are not exported")
     with closing(Store.connect(settings_with_redis())) as store, _progress("exporting", "") as move:
         export = store.export(queue, state)
-        with _target(file) as target:
+        with writing(file) as target:
             target.writelines(export.lines(move))
-    if file == "-":
+    if file == STANDARD:
         return
     if json:
         print_json({"exported": export.messages})
     else:
-        out.print(f"{export.messages} exported to {file}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{export.messages} exported to {file}")
 
 
 def import_(
@@ -49,14 +47,10 @@ def import_(
     json: AsJson = False,
 ) -> None:
     """Put the messages of an export back; those that are known already are left alone."""
-    if file != "-" and not Path(file).is_file():
-        raise typer.BadParameter(f"FILE: no file {file!r}")
-    size = None if file == "-" else Path(file).stat().st_size
-    source = nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")  # noqa: SIM115
     read = 0
 
     with (
-        source as lines,
+        reading(file, "FILE") as (lines, size),
         closing(Store.connect(settings_with_redis())) as store,
         _progress("importing", "bytes") as move,
     ):
@@ -66,7 +60,11 @@ def import_(
             read += number
             move(read, size)
 
-        imported = store.importer().read(lines, tell)
+        try:
+            imported = store.importer().read(lines, tell)
+        except KeyboardInterrupt:
+            complain("interrupted: import the file again to continue; messages that are known are left alone")
+            raise typer.Exit(1) from None
     if json:
         print_json(imported.view())
     else:
@@ -82,25 +80,7 @@ def _print(imported: Imported) -> None:
             f"{imported.let_go} dead letters do not block their group any more, because it had others"
         )
     for one in told:
-        out.print(one, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _target(file: str) -> Iterator[BinaryIO]:
-    """The file to write: it is there under its name only when it is whole."""
-    if file == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    part = Path(f"{file}.part")
-    try:
-        with part.open("wb") as target:
-            yield target
-            target.flush()
-            os.fsync(target.fileno())
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+        say(one)
 
 
 @contextmanager

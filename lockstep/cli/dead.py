@@ -5,12 +5,11 @@ from contextlib import closing
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.prompt import Confirm
 
 from lockstep.checks import check_group
-from lockstep.cli.common import err, folding_table, out, print_json, settings_with_redis
+from lockstep.cli.common import cell, err, folding_table, out, print_json, say, settings_with_redis
 from lockstep.cli.deadfilter import (
     Actor,
     All,
@@ -161,9 +160,7 @@ def skip(
     if json:
         print_json({"queue": queue, "group": group, "skipped": message_id})
     else:
-        out.print(
-            f"{queue}, group {group}: skipped {message_id}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(f"{queue}, group {group}: skipped {message_id}")
 
 
 def _confirm(question: str) -> None:
@@ -213,7 +210,7 @@ def _report(total: Changed, verb: str, *, dry_run: bool, json: bool) -> None:
         return
     told = f"{total.matched} would be {verb}" if dry_run else f"{total.changed} {verb}"
     missing = f"; not dead: {', '.join(total.missing)}" if total.missing else ""
-    out.print(told + missing, markup=False, highlight=False, soft_wrap=True)
+    say(told + missing)
 
 
 def _print_table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
@@ -222,11 +219,5 @@ def _print_table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]
         return
     table = folding_table(*columns, title=title)
     for row in rows:
-        table.add_row(*(_text(row[name]) for name in columns))
+        table.add_row(*(cell(row[name]) for name in columns))
     out.print(table)
-
-
-def _text(value: object) -> str:
-    """Plain text for a table: what others wrote is neither markup nor a control sequence."""
-    text = "" if value is None else str(value)
-    return escape(text if text.isprintable() else text.encode("unicode_escape").decode("ascii"))

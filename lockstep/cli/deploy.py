@@ -166,7 +166,7 @@ def _rollout(home: Home, *, json: bool) -> Iterator[Rollout]:
                 why = {"error": str(error), "tail": tail_of(error)} if error else {"error": None, "tail": ""}
                 print_json({**told, **why, "steps": steps})
     if not json:
-        out.print(f"{home.current()} is current.", highlight=False, markup=False)
+        out.print(f"{home.current()} is current.")
 
 
 def _check_places(source: Source, home: Home) -> None:

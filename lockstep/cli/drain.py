@@ -8,10 +8,18 @@ from typing import Annotated, Any, Final
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
 from lockstep import logs
-from lockstep.cli.common import NOT_READY, complain, err, folding_table, out, print_json, settings_with_redis
+from lockstep.cli.common import (
+    NOT_READY,
+    cell,
+    complain,
+    err,
+    folding_table,
+    out,
+    print_json,
+    settings_with_redis,
+)
 from lockstep.draining import LEFT, QueueLeft, holding_up, left_of
 from lockstep.errors import RedisUnavailable
 from lockstep.store import Store
@@ -69,7 +77,12 @@ def _wait(store: Store, names: Sequence[str], timeout: float) -> list[QueueLeft]
     """What is left in the end: nothing, or what there is when the time is up."""
     deadline, drained, told = time.monotonic() + timeout, set[str](), set[str]()
     looked_closer = 0.0
-    columns = (TextColumn("draining"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("draining"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("", total=None)
         while True:
@@ -129,12 +142,12 @@ def _tell(store: Store, left: list[QueueLeft], *, json: bool) -> None:
         return
     table = Table("queue", *(state.value for state in LEFT), title="Not drained")
     for one in left:
-        table.add_row(Text(one.queue), *(str(one.messages.get(state, 0)) for state in LEFT))
+        table.add_row(cell(one.queue), *(str(one.messages.get(state, 0)) for state in LEFT))
     out.print(table)
     table = folding_table("queue", "group", "state", "depth", "head", "why", title="What holds it up")
     for name, some in groups.items():
         for view in map(group_view, some):
-            table.add_row(*(_cell(value) for value in (name, *_facts(view))))
+            table.add_row(*(cell(value) for value in (name, *_facts(view))))
     if table.row_count:
         out.print(table)
 
@@ -142,8 +155,3 @@ def _tell(store: Store, left: list[QueueLeft], *, json: bool) -> None:
 def _facts(view: dict[str, Any]) -> tuple[Any, ...]:
     why = view["why"] if view["limit"] is None else f"{view['why']} {view['limit']}"
     return view["group"], view["state"], view["depth"], view["head"], why
-
-
-def _cell(value: object) -> Text:
-    text = "" if value is None else str(value)
-    return Text(text if text.isprintable() else text.encode("unicode_escape").decode("ascii"))

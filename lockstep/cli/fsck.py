@@ -6,9 +6,8 @@ from typing import Annotated, Final
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
-from rich.text import Text
 
-from lockstep.cli.common import err, folding_table, out, print_json, settings_with_redis
+from lockstep.cli.common import cell, err, folding_table, out, print_json, say, settings_with_redis
 from lockstep.fsck import Finding, Report
 from lockstep.store import Store
 
@@ -47,25 +46,20 @@ def _print(report: Report, *, repair: bool) -> None:
     if repair and report.found:
         _print_table("Repaired", report.repaired)
     for what in report.unchecked:
-        out.print(f"Not checked: {what}.", markup=False, highlight=False, soft_wrap=True)
+        say(f"Not checked: {what}.")
     if report.left:
         _print_table("Wrong", report.left)
     elif report.found:
         out.print("All of it is repaired.")
     else:
-        out.print(f"Nothing is wrong: {report.checked} things were checked.", highlight=False)
+        out.print(f"Nothing is wrong: {report.checked} things were checked.")
 
 
 def _print_table(title: str, findings: list[Finding]) -> None:
     table = folding_table(*_COLUMNS, title=title)
     for finding in findings[:_SHOWN]:
         view = finding.view()
-        table.add_row(*(Text(_printable(view[column])) for column in _COLUMNS))
+        table.add_row(*(cell(view[column]) for column in _COLUMNS))
     out.print(table)
     if len(findings) > _SHOWN:
-        out.print(f"… and {len(findings) - _SHOWN} others: --json shows all", markup=False, highlight=False)
-
-
-def _printable(value: str | None) -> str:
-    text = value or ""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+        say(f"… and {len(findings) - _SHOWN} others: --json shows all")

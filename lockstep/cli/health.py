@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from lockstep.cli.common import NOT_READY, complain, out, print_json, settings_with_redis
+from lockstep.cli.common import NOT_READY, complain, print_json, say, settings_with_redis
 from lockstep.processes import REPORT_SECONDS, ProcessRecord, ProcessState, ProcessType
 from lockstep.processviews import process_view
 from lockstep.store import Store
@@ -35,7 +35,7 @@ def health(
     elif reasons:
         complain("; ".join(reasons))
     else:
-        out.print(f"{len(mine)} ready", markup=False, highlight=False)
+        say(f"{len(mine)} ready")
     raise typer.Exit(NOT_READY if reasons else 0)
 
 

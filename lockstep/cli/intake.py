@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lockstep import logs
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import print_json, say, settings_with_redis
 from lockstep.store import Store
 from lockstep.views import intake_view
 
@@ -43,9 +43,4 @@ def accept(
         return
     since = f" since {view['since']}" if view["since"] else ""
     reason = f": {status.why}" if status.why else ""
-    out.print(
-        f"intake {'on' if status.accept else 'off'}{since}{reason}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"intake {'on' if status.accept else 'off'}{since}{reason}")

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import cell, out, print_json, say, settings_with_redis
 from lockstep.limitstore import LimitStore
 from lockstep.parsing import seconds
 from lockstep.rates import MAX_COUNT, MAX_PERIOD_MS, Rate, is_name, parse_rates
@@ -100,7 +99,7 @@ def hold(
     """Start nothing that a limit counts for so long; a longer hold stays."""
     with _limits() as store:
         held = store.hold(name, max(1, round(float(duration) * 1000)), key)
-    out.print(f"{name}: held for {held / 1000:g} s", markup=False, highlight=False)
+    say(f"{name}: held for {held / 1000:g} s")
 
 
 @app.command("release")
@@ -108,7 +107,7 @@ def release(name: Name, key: Key = "") -> None:
     """End a hold."""
     with _limits() as store:
         store.release(name, key)
-    out.print(f"{name}: not held", markup=False, highlight=False)
+    say(f"{name}: not held")
 
 
 @contextmanager
@@ -130,8 +129,8 @@ def _show(store: LimitStore, *, json: bool = False) -> None:
         table.add_column(title, justify="right")
     for view in views:
         table.add_row(
-            Text(view["name"]),
-            Text(", ".join(view["rates"])),
+            cell(view["name"]),
+            cell(", ".join(view["rates"])),
             "" if view["concurrency"] is None else str(view["concurrency"]),
             ", ".join(sorted(set(view["sources"].values()))),
             str(view["running"]),
@@ -140,4 +139,4 @@ def _show(store: LimitStore, *, json: bool = False) -> None:
         )
     out.print(table if views else "No limits.")
     if paused:
-        out.print(f"Paused actors: {', '.join(paused)}", markup=False, highlight=False)
+        say(f"Paused actors: {', '.join(paused)}")

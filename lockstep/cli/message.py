@@ -3,10 +3,9 @@
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from lockstep.cli.common import folding_table, out, print_json, settings_with_redis
+from lockstep.cli.common import cell, folding_table, out, print_json, settings_with_redis
 from lockstep.store import Store
 from lockstep.views import message_view
 
@@ -33,7 +32,7 @@ def _facts(view: dict[str, Any]) -> Table:
     table = Table(show_header=False, box=None)
     for name, value in view.items():
         if name != "attempts" and value is not None:
-            table.add_row(name, _text(value))
+            table.add_row(name, cell(value))
     return table
 
 
@@ -43,16 +42,10 @@ def _attempts(attempts: list[dict[str, Any]]) -> Table:
         error = attempt["error"] or {}
         table.add_row(
             str(number),
-            _text(attempt["worker"]),
+            cell(attempt["worker"]),
             attempt["started_at"],
             attempt["ended_at"] or "",
             attempt["outcome"],
-            _text(": ".join(filter(None, (error.get("type"), error.get("message"))))),
+            cell(": ".join(filter(None, (error.get("type"), error.get("message"))))),
         )
     return table
-
-
-def _text(value: object) -> str:
-    """Plain text for a table: what others wrote is neither markup nor a control sequence."""
-    text = str(value)
-    return escape(text if text.isprintable() else text.encode("unicode_escape").decode("ascii"))

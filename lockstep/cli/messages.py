@@ -4,9 +4,8 @@ from contextlib import closing
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from lockstep.cli.common import folding_table, out, print_json, settings_with_redis
+from lockstep.cli.common import cell, folding_table, out, print_json, settings_with_redis
 from lockstep.listrequests import parse_wanted
 from lockstep.states import MessageState
 from lockstep.store import Store
@@ -50,10 +49,5 @@ def messages(
         return
     table = folding_table(*(column.removesuffix("_at") for column in _COLUMNS))
     for view in views:
-        table.add_row(*(_cell(view[column]) for column in _COLUMNS))
+        table.add_row(*(cell(view[column]) for column in _COLUMNS))
     out.print(table if views else "No messages.")
-
-
-def _cell(value: object) -> Text:
-    text = "" if value is None else str(value)
-    return Text(text if text.isprintable() else text.encode("unicode_escape").decode("ascii"))

@@ -9,7 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from lockstep.checks import check_group
-from lockstep.cli.common import complain, err, out, print_json, settings_with_redis
+from lockstep.cli.common import complain, err, print_json, say, settings_with_redis
 from lockstep.states import MessageState
 from lockstep.store import Store
 from lockstep.switches import Switched, Switches
@@ -72,7 +72,7 @@ def purge(
     if json:
         print_json({"queue": queue, "group": group, "purged": purged})
     else:
-        out.print(f"{what}: {purged} purged", markup=False, highlight=False, soft_wrap=True)
+        say(f"{what}: {purged} purged")
 
 
 def _change(message_id: str, change: Callable[[Switches, str], Switched], *, json: bool) -> None:
@@ -83,7 +83,7 @@ def _change(message_id: str, change: Callable[[Switches, str], Switched], *, jso
         return
     what = "running, asked to end" if switched.cancel_requested else switched.state.value
     already = "" if switched.changed else " already"
-    out.print(f"{message_id}: {what}{already}", markup=False, highlight=False, soft_wrap=True)
+    say(f"{message_id}: {what}{already}")
 
 
 def _waiting(store: Store, queue: str, group: str | None) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from lockstep.cli.common import folding_table, out, print_json, settings_with_redis
+from lockstep.cli.common import cell, folding_table, out, print_json, settings_with_redis
 from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from lockstep.processviews import process_view
 from lockstep.store import Store
@@ -28,11 +28,11 @@ def workers(json: AsJson = False) -> None:
     table = folding_table("worker", "role", "version", "state", "queues", "busy", "done", "memory", "seen")
     for one in records:
         table.add_row(
-            Text(one.name),
-            one.role,
-            Text(one.version),
+            cell(one.name),
+            cell(one.role),
+            cell(one.version),
             _state(one),
-            Text(", ".join(one.queues)),
+            cell(", ".join(one.queues)),
             f"{one.busy}/{one.capacity}",
             str(one.done),
             *_measured(one),
@@ -55,10 +55,10 @@ def processes(json: AsJson = False) -> None:
     for one in records:
         table.add_row(
             one.type.value,
-            Text(one.name),
-            Text(one.host),
+            cell(one.name),
+            cell(one.host),
             str(one.pid),
-            Text(one.version),
+            cell(one.version),
             _state(one),
             f"{one.busy}/{one.capacity}",
             str(one.done),

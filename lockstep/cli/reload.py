@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from lockstep.cli.common import NOT_READY, complain, err, folding_table, out, print_json, settings_with_redis
+from lockstep.cli.common import (
+    NOT_READY,
+    cell,
+    complain,
+    err,
+    folding_table,
+    out,
+    print_json,
+    settings_with_redis,
+)
 from lockstep.processes import ProcessType
 from lockstep.release import version
 from lockstep.settings import Settings
@@ -98,7 +107,7 @@ def _end(outcome: Outcome, settings: Settings) -> None:
 def _say(step: Step) -> None:
     """A line for each process when it is over: a drain may take its time."""
     text = step.problem or f"ready after {step.ready_seconds:.1f} s"
-    err.print(f"{step.process}: {text}", markup=False, highlight=False, soft_wrap=True)
+    err.print(f"{step.process}: {text}", soft_wrap=True)
 
 
 def _view(outcome: Outcome) -> dict[str, Any]:
@@ -116,8 +125,8 @@ def _table(steps: Iterable[Step]) -> Any:
     for step in steps:
         table.add_row(
             step.process,
-            Text(step.instance),
-            Text(_versions(step)),
+            cell(step.instance),
+            cell(_versions(step)),
             _seconds(step.drain_seconds),
             "" if step.released is None else str(step.released),
             Text("killed", style="red") if step.killed else "no",

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import cell, out, print_json, say, settings_with_redis
 from lockstep.modules import check_actor_modules, import_actors
 from lockstep.store import Store
 from lockstep.views import schedules_view
@@ -48,15 +48,15 @@ def run(
     if json:
         print_json({"id": accepted.id, "queue": message.queue_name, "state": accepted.state})
         return
-    out.print(f"{accepted.id}  {accepted.state}", markup=False, highlight=False, soft_wrap=True)
+    say(f"{accepted.id}  {accepted.state}")
 
 
 def _schedules(items: list[dict[str, Any]]) -> Table:
     table = Table("actor", "expression", "catch up", "last tick", "last fired", "next", "scheduler")
     for item in items:
         table.add_row(
-            Text(item["name"]),
-            item["expression"],
+            cell(item["name"]),
+            cell(item["expression"]),
             item["catch_up"],
             _time(item["last_tick_at"]),
             _time(item["last_run_at"]),
@@ -70,7 +70,7 @@ def _schedulers(schedulers: list[dict[str, Any]]) -> Table:
     table = Table("scheduler")
     table.add_column("seen", justify="right")
     for one in schedulers:
-        table.add_row(Text(one["name"]), f"{one['seen_seconds']:.1f} s ago")
+        table.add_row(cell(one["name"]), f"{one['seen_seconds']:.1f} s ago")
     return table
 
 

@@ -1,14 +1,13 @@
 """``lockstep send``: enqueue one message, or many from a file or standard input."""
 
-import sys
-from contextlib import closing, nullcontext
-from pathlib import Path
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
 from lockstep import parsing
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import complain, out, print_json, say, settings_with_redis
+from lockstep.cli.files import reading
 from lockstep.cli.lines import LineSender
 from lockstep.modules import check_actor_modules, import_actors
 from lockstep.requests import parse_request
@@ -37,6 +36,10 @@ def send(
     file: Annotated[
         str | None, typer.Option(metavar="PATH", help="JSON lines, a request each; - reads standard input.")
     ] = None,
+    from_line: Annotated[
+        int | None,
+        typer.Option("--from-line", min=1, help="With --file: continue at this line.", show_default=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")] = False,
 ) -> None:
     """Enqueue one message, or many from a file. When this ends with 0, all of them are in Redis."""
@@ -44,11 +47,13 @@ def send(
     if file is None:
         if actor is None:
             raise typer.BadParameter("name an actor, or a --file of messages")
+        if from_line is not None:
+            raise typer.BadParameter("--from-line: only with --file")
         _send_one(request, json=json)
         return
     if request.keys() - {"actor", "group"}:
         raise typer.BadParameter("with --file, arguments, ids and delays stand in its lines")
-    _send_file(file, request, json=json)
+    _send_file(file, request, from_line or 1, json=json)
 
 
 def _request(*values: str | None) -> dict[str, Any]:
@@ -84,26 +89,24 @@ def _send_one(request: dict[str, Any], *, json: bool) -> None:
         print_json(answer)
     else:
         known = " (this id was known already)" if accepted.duplicate else ""
-        out.print(
-            f"{accepted.id}  {accepted.state.value}{known}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(f"{accepted.id}  {accepted.state.value}{known}")
 
 
-def _send_file(file: str, defaults: dict[str, Any], *, json: bool) -> None:
-    if file != "-" and not Path(file).is_file():
-        raise typer.BadParameter(f"--file: no file {file!r}")
-    check_actor_modules(settings_with_redis())
-    broker = import_actors().broker
-
-    size = None if file == "-" else Path(file).stat().st_size
-    source = nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")  # noqa: SIM115
-    with source as lines, closing(broker):
-        sender = LineSender(broker, defaults)
-        sender.send_all(lines, size)
+def _send_file(file: str, defaults: dict[str, Any], first: int, *, json: bool) -> None:
+    with reading(file, "--file") as (lines, size):
+        check_actor_modules(settings_with_redis())
+        broker = import_actors().broker
+        with closing(broker):
+            sender = LineSender(broker, defaults)
+            try:
+                sender.send_all(lines, size, first)
+            except KeyboardInterrupt:
+                complain(f"interrupted: {sender.progress}")
+                raise typer.Exit(1) from None
     if json:
         print_json({"accepted": sender.accepted, "duplicates": sender.duplicates})
     else:
-        out.print(f"{sender.accepted} accepted, {sender.duplicates} known already", highlight=False)
+        out.print(f"{sender.accepted} accepted, {sender.duplicates} known already")
 
 
 def _decoded(option: str, text: str | None) -> Any:

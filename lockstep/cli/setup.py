@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import print_json, say, settings_with_redis
 from lockstep.parent import die_with_parent
 from lockstep.settings import Settings
 from lockstep.setup import STEPS, Step, prepare_directories
@@ -26,19 +26,29 @@ def setup(
     steps += [_told(step(settings), json=json) for step in STEPS[1:]]
     if json:
         print_json({"steps": [step.view() for step in steps]})
-    if "HONCHO_PROCESS_NAME" in os.environ:
+    if _is_one_line_of_many():
         _stay()
 
 
 def _told(step: Step, *, json: bool) -> Step:
     if not json:
         mark = "done " if step.changed else "found"
-        out.print(f"{mark}  {step.name}: {step.told}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{mark}  {step.name}: {step.told}")
     return step
 
 
+def _is_one_line_of_many() -> bool:
+    """Whether a runner started all lines of the Procfile at once, and will end them all when this one ends.
+
+    honcho names itself. foreman and those that follow it set PS to the name of the line. A platform that runs the line
+    for a release sets DYNO as well, and waits for the end.
+    """
+    line = os.environ.get("PS", "").partition(".")[0]
+    return "HONCHO_PROCESS_NAME" in os.environ or (line == "release" and "DYNO" not in os.environ)
+
+
 def _stay() -> None:
-    """Wait for SIGTERM: ``honcho start`` runs each line of the Procfile, and ends them all when one of them ends."""
+    """Wait for SIGTERM, for as long as the runner lives."""
     asked = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, asked)
     die_with_parent()

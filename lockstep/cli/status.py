@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import cell, out, print_json, settings_with_redis
+from lockstep.printable import printable
 from lockstep.states import GroupState, MessageState
 from lockstep.store import Store
 from lockstep.views import intake_view, queue_view
@@ -71,7 +72,7 @@ def _intake(intake: dict[str, Any]) -> list[Text]:
         return []
     return [
         Text(
-            f"Intake off since {intake['since']}: {intake['why'] or 'no messages are accepted'}",
+            printable(f"Intake off since {intake['since']}: {intake['why'] or 'no messages are accepted'}"),
             style="yellow",
         )
     ]
@@ -87,7 +88,7 @@ def _numbers(title: str, key: str, queues: list[dict[str, Any]], states: list[An
         row = [str(queue[key].get(state.value, 0)) for state in states]
         if key == "groups":
             row.append(_seconds(queue["oldest_seconds"]))
-        name = Text(queue["name"])
+        name = cell(queue["name"])
         if key == "groups" and queue["paused"]:
             name.append(" (paused)", style="yellow")
         table.add_row(name, *row)
@@ -99,7 +100,7 @@ def _claimers(queues: list[dict[str, Any]]) -> Table:
     table.add_column("seen", justify="right")
     for queue in queues:
         for claimer, age in sorted(queue["claimers"].items()):
-            table.add_row(Text(queue["name"]), Text(claimer), f"{_seconds(age)} ago")
+            table.add_row(cell(queue["name"]), cell(claimer), f"{_seconds(age)} ago")
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lockstep.checks import check_group
-from lockstep.cli.common import out, print_json, settings_with_redis
+from lockstep.cli.common import print_json, say, settings_with_redis
 from lockstep.limitstore import LimitStore
 from lockstep.store import Store
 
@@ -46,7 +46,7 @@ def _switch_actor(
         print_json({"actor": actor, "paused": done == "paused", "changed": changed})
         return
     state = done if changed else "paused already" if done == "paused" else "not paused"
-    out.print(f"actor {actor}: {state}", markup=False, highlight=False, soft_wrap=True)
+    say(f"actor {actor}: {state}")
 
 
 def _switch(
@@ -68,4 +68,4 @@ def _switch(
         return
     what = queue if group is None else f"{queue}, group {group}"
     state = done if changed else "paused already" if done == "paused" else "not paused"
-    out.print(f"{what}: {state}", markup=False, highlight=False, soft_wrap=True)
+    say(f"{what}: {state}")

@@ -7,8 +7,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lockstep.cli.common import folding_table, out, print_json, settings_with_redis
+from lockstep.cli.common import cell, folding_table, out, print_json, say, settings_with_redis
 from lockstep.groups import MAX_PAGE
+from lockstep.printable import printable
 from lockstep.states import GroupState, MessageState
 from lockstep.store import Store
 from lockstep.survey import KEPT, GroupOrder
@@ -31,7 +32,7 @@ def queues(json: AsJson = False) -> None:
     for view in views:
         oldest = "" if view["oldest_seconds"] is None else f"{view['oldest_seconds']:.1f} s"
         numbers = [str(view["messages"][state.value]) for state in MessageState]
-        table.add_row(Text(view["name"]), *numbers, oldest, "paused" if view["paused"] else "")
+        table.add_row(cell(view["name"]), *numbers, oldest, "paused" if view["paused"] else "")
     out.print(table)
 
 
@@ -60,11 +61,11 @@ def groups(
         return
     table = folding_table("group", *(name.replace("_", " ") for name in _COLUMNS))
     for view in views:
-        name = Text(_printable(view["group"] or "(none)"), style="" if view["group"] else "dim")
+        name = Text(printable(view["group"] or "(none)"), style="" if view["group"] else "dim")
         table.add_row(name, *(_cell(view[column]) for column in _COLUMNS))
     out.print(table)
     if more:
-        out.print(f"… and others: --limit {limit}", markup=False, highlight=False)
+        say(f"… and others: --limit {limit}")
     if not exact:
         out.print("There are many groups: these are what the search has found so far.")
 
@@ -95,8 +96,4 @@ def _pages(
 def _cell(value: object) -> Text:
     if value is None:
         return Text("")
-    return Text(f"{value:.1f}" if isinstance(value, float) else _printable(str(value)))
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return Text(f"{value:.1f}" if isinstance(value, float) else printable(str(value)))

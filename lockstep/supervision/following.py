@@ -1,8 +1,10 @@
-"""Shows log files as they grow, each line whole, also over a rotation."""
+"""Shows log files as they grow, each line whole and printable, also over a rotation."""
 
 import os
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from lockstep.printable import printable_lines
 
 #: Bytes that are read at once.
 _CHUNK: Final = 1 << 20
@@ -26,20 +28,25 @@ class Follower:
         self._look(from_end=False)
         for file in self._files.values():
             for lines in file.lines():
-                self._output.write(lines)
+                self._output.write(_printable(lines))
         self._output.flush()
 
     def close(self) -> None:
         """Copy the rest, also lines without an end, and close the files."""
         self.copy()
         for file in self._files.values():
-            self._output.write(file.close())
+            self._output.write(_printable(file.close()))
         self._output.flush()
 
     def _look(self, *, from_end: bool) -> None:
         for path in sorted(self._directory.glob("*.log")):
             if path.name not in self._files:
                 self._files[path.name] = _File(path, from_end=from_end)
+
+
+def _printable(lines: bytes) -> bytes:
+    """What actors print must not steer the terminal that all programs share."""
+    return printable_lines(lines.decode(errors="backslashreplace")).encode() if lines else lines
 
 
 class _File:

@@ -215,3 +215,5 @@ def test_the_procfile_names_what_is_there() -> None:
     assert next(iter(COMMANDS)) == "web"
     assert {command.partition(" ")[2] for command in COMMANDS.values()} <= known
     assert PROCFILE.read_text() in Path("docs/platforms.md").read_text()
+    # For runners that end everything when `release` ends.
+    assert Path("Procfile.local").read_text() == PROCFILE.read_text().replace("release: lockstep setup\n", "")
