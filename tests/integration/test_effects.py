@@ -1,6 +1,10 @@
 """Callbacks, pipeline steps and completed groups: sent once, when the attempt is settled as done or dead."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -302,35 +306,32 @@ def test_a_message_that_a_middleware_stops_succeeds_for_nobody(
 
 
 def test_what_a_dead_process_owes_is_sent_by_the_reaper_of_another(
-    broker: LockstepBroker, start: Start, ended: Ended, told: Told, monkeypatch: pytest.MonkeyPatch
+    broker: LockstepBroker, start: Start, ended: Ended, told: Told
 ) -> None:
     @dramatiq.actor(on_success="succeeded")
     def work(n: int) -> int:
         return n
 
-    deliver = broker.deliver
-    lost: list[Any] = []
-    first = threading.Event()
-
-    def die(shard: Any, members: Any) -> None:
-        """The process dies between the settle and the delivery; later ones live."""
-        if not first.is_set():
-            first.set()
-            lost.extend(members)
-        else:
-            deliver(shard, members)
-
-    monkeypatch.setattr(broker, "deliver", die)
+    outbox = broker.store.shards("default")[0].outbox
     message = work.send(1)
+    settings = broker.settings
+    given = {"REDIS_URL": settings.redis_url or "", "QUEUE_NAMESPACE": settings.queue_namespace}
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.support.dying_actors"],
+        env={**os.environ, **given},
+        timeout=60,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert broker.store.message(message.message_id).state is MessageState.DONE
+    (entry,) = broker.store.command("ZRANGE", outbox, 0, -1)
     start()
-    ended(message.message_id)
     wait_for("told", lambda: told.of(message))
-    assert lost
     settled(broker)
-    deliver(broker.store.shards("default")[0], lost)  # the one that died was only slow
+    broker.deliver(broker.store.shards("default")[0], [entry])  # the other process was only slow
     settled(broker)
     assert told.of(message) == [("success", 1)]
-    assert not broker.store.command("EXISTS", broker.store.shards("default")[0].outbox)
+    assert not broker.store.command("EXISTS", outbox)
 
 
 def test_what_is_owed_is_sent_while_the_intake_is_off(
