@@ -15,7 +15,7 @@ from dramatiq.common import q_name
 from dramatiq.errors import QueueNotFound
 from dramatiq.middleware import CurrentMessage, Middleware, Retries
 
-from lockstep import logs, metrics
+from lockstep import forks, logs, metrics
 from lockstep.assembly import default_middleware, kept_of_kind, settings_with
 from lockstep.checks import MAX_BATCH, check_key
 from lockstep.claimed import ClaimedMessage
@@ -89,6 +89,7 @@ class LockstepBroker(HookedBroker):
         self.owner = f"{settings.instance_id}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.threads = settings.worker_concurrency
         self._hooked_options: set[str] = set()  # what hooks put into messages that were sent here
+        forks.watch(self)
         self.owns_process = False  #: a command started this process for its worker, and restarts it
         self._deliveries = Deliveries(self)
         self._stopping = threading.Event()
@@ -316,6 +317,14 @@ class LockstepBroker(HookedBroker):
         self._held_back.discard(why)
         for consumer in self._consumers:
             consumer.ring()
+
+    def end_forked_runs(self) -> None:
+        """End this process when its actor ends: it is a child that the actor forked."""
+
+        def end(broker: Any, message: Any, *, result: Any = None, exception: Any = None) -> None:
+            forks.end_child(exception)
+
+        self._hooks["after_process_message"] = self._hooks["after_skip_message"] = [end]
 
     def give_up(self, reason: str) -> None:
         """End the process, or at least this worker: it cannot keep its guarantees."""

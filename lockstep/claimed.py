@@ -10,6 +10,7 @@ from dramatiq.middleware import raise_thread_exception
 from dramatiq.threading import Interrupt
 
 from lockstep.errors import Cancelled, LeaseLost
+from lockstep.forks import SharedDeadline
 from lockstep.records import Lease, Settlement
 from lockstep.states import Verb
 
@@ -25,6 +26,9 @@ class ClaimedMessage(MessageProxy):
     ``settlement`` says how its lease ends. It is retry until a middleware that saw the end says otherwise:
     a message whose outcome nobody could decide is never acknowledged by accident.
     """
+
+    shared: SharedDeadline | None = None  #: of a message whose actor has forked a child
+    forked = False  #: this is the copy in a child that its actor has forked
 
     def __init__(
         self, message: Message[Any], lease: Lease, exchange: "Exchange", deadline: float, claimed_ms: int
@@ -87,11 +91,27 @@ class ClaimedMessage(MessageProxy):
     @property
     def in_actor(self) -> bool:
         """Whether its actor has begun here and has not ended."""
+        if self.forked and self.shared is not None:
+            return not self.shared.ended
         return self._thread is not None
 
     def holds(self) -> bool:
-        """Whether the lease surely holds now, by this process's own clock."""
+        """Whether the lease surely holds now, by this process's own clock. A forked child reads it of its parent."""
+        if self.forked and self.shared is not None:
+            return time.monotonic() < self.shared.read()
         return not self.lost and time.monotonic() < self.deadline
+
+    def renew_until(self, deadline: float) -> None:
+        """Note until when the lease holds; 0: it is lost."""
+        self.deadline = deadline
+        if self.shared is not None:
+            self.shared.write(deadline)
+
+    def share_deadline(self) -> None:
+        """Let a child that is forked now know whether the lease holds, for as long as its actor runs."""
+        with self._guard:
+            if self._thread is not None and self.shared is None:
+                self.shared = SharedDeadline(self.deadline)
 
     def ask_to_cancel(self) -> bool:
         """The message was cancelled: tell the actor, or do not start it; answers whether that is new."""
@@ -125,6 +145,8 @@ class ClaimedMessage(MessageProxy):
                 self._thread = None
         except Interrupt:
             self._thread = None  # it was on its way already, and has now arrived
+        if self.shared is not None:
+            self.shared.end()
 
     def interrupt(self, exception: type[Interrupt] = LeaseLost) -> bool:
         """Raise ``exception`` in the actor's thread, if it is running; answers whether it was."""

@@ -84,6 +84,10 @@ class HeldMessages:
             mine = [key for key, message in self._waiting.items() if message.queue_name == queue_name]
             return [self._waiting.pop(key) for key in mine]
 
+    def forget(self) -> None:
+        """Hold nothing: this is a forked child, and its parent holds the leases."""
+        HeldMessages.__init__(self)
+
     def ask_to_cancel(self, tokens: Iterable[str]) -> None:
         """Of some leases, the messages are to be cancelled: those that are held here learn it."""
         cancelled = set(tokens)
@@ -165,9 +169,9 @@ class Renewer:
             if held is Renewal.CANCELLING:
                 _ask_to_cancel(message)
             if held:
-                message.deadline = sent_at + self._lease - self._margin
+                message.renew_until(sent_at + self._lease - self._margin)
             else:
-                message.deadline = 0.0
+                message.renew_until(0.0)
         return True
 
 

@@ -8,10 +8,14 @@ A task that nobody waited for is not known to be work of the message, like a thr
 
 import asyncio
 import functools
+import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Final
+
+from lockstep.forks import end_child
 
 #: Seconds between two moments at which an interrupt of a waiting worker thread is noticed.
 _POLL_SECONDS: Final = 0.1
@@ -25,6 +29,7 @@ class AsyncRun:
         self.interrupt: BaseException | None = None  #: the last one that hit the worker thread
         self._loop = loop
         self._work = work
+        self._process = os.getpid()
         self._main: RunTask | None = None
         self._begun = False
         self._failure: BaseException | None = None
@@ -103,7 +108,13 @@ class AsyncRun:
 
     async def _contained(self) -> Any:
         try:
-            return await self._work
+            try:
+                return await self._work
+            finally:
+                if (
+                    self._process != os.getpid()
+                ):  # in a child that the coroutine forked, no thread waits for it
+                    end_child(sys.exception())
         except (SystemExit, KeyboardInterrupt) as error:  # these would end the event loop of all actors
             self._failure = error
 

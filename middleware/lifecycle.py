@@ -22,6 +22,7 @@ from lockstep.reporting import Look, Reporter, identity
 from lockstep.roles import Choice, Role
 from lockstep.service import Service
 from lockstep.settings import Settings
+from lockstep.signals import hear_interrupts, ignore_stops
 from lockstep.threadwatch import ThreadWatch
 
 log = logs.get_logger("lockstep.worker")
@@ -49,6 +50,7 @@ class Lifecycle(Middleware):
         self._interrupter: Interrupter | None = None
         self._master = os.getpid()  #: of a worker that no master started, itself
         self._asked = False
+        hear_interrupts()  # modules of actors may start processes when they are imported
 
     def after_process_boot(self, broker: Any) -> None:
         """In each process that Dramatiq's master started: logs, signals, and an eye on the master."""
@@ -58,6 +60,7 @@ class Lifecycle(Middleware):
             multiprocessing.parent_process()
         )  # which is not the parent where a server of forks stands between
         self._master = (started_by.pid if started_by else None) or os.getppid()
+        hear_interrupts()
         former = signal.getsignal(signal.SIGTERM)
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda number, frame: self._on_signal(broker, former, number, frame))
@@ -171,6 +174,8 @@ class Lifecycle(Middleware):
         if self._reporter is not None:
             self._reporter.leave(self._settings.redis_timeout)
         broker.forget(worker)
+        if broker.owns_process:
+            ignore_stops()
 
     def _cut_off(self, unended: list[Any]) -> None:
         """End the process while its leases are still renewed: their groups are freed only when nothing of it runs.
@@ -208,9 +213,6 @@ class Lifecycle(Middleware):
         with suppress(RuntimeError):
             threading.Thread(target=self._drain, args=(broker,), name="stop-claiming").start()
         former(signum, frame)
-        # An interpreter that ends drops its handlers, but goes on ignoring.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _drain(self, broker: Any) -> None:
         broker.stop_claiming()
