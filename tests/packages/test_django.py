@@ -6,16 +6,19 @@ In a process of its own: Django is set up once for each process.
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from lockstep.settings import Settings
 
 PROGRAM = """
+import sys
+
 import django
 from django.conf import settings
 
 settings.configure(
     INSTALLED_APPS=["django_dramatiq"],
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "file:tasks?mode=memory&cache=shared"}},
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": sys.argv[1], "OPTIONS": {"timeout": 60}}},
     DRAMATIQ_BROKER={
         "BROKER": "lockstep.broker.LockstepBroker",
         "OPTIONS": {"worker_concurrency": 2},
@@ -37,10 +40,8 @@ settings.configure(
 )
 django.setup()
 
-from django.db import connection
 from django.core.management import call_command
 
-keeper = connection.cursor()  # the database lives as long as a connection
 call_command("migrate", verbosity=0)
 
 import dramatiq
@@ -63,7 +64,7 @@ good, bad = work.send(21), work.send(-1)
 delayed = work.send_with_options(args=(1,), delay=60_000)
 states = {str(task.id): task.status for task in Task.tasks.all()}
 assert states == {good.message_id: "enqueued", bad.message_id: "enqueued", delayed.message_id: "delayed"}, states
-worker = Worker(broker, worker_threads=2, worker_timeout=100)
+worker = Worker(broker, worker_threads=1, worker_timeout=100)
 worker.start()
 print("result", good.get_result(block=True, timeout=20_000))
 import time
@@ -79,7 +80,7 @@ broker.close()
 """
 
 
-def test_a_project_sends_runs_and_lists_its_tasks(settings: Settings) -> None:
+def test_a_project_sends_runs_and_lists_its_tasks(settings: Settings, tmp_path: Path) -> None:
     assert settings.redis_url is not None
     environment = {
         "REDIS_URL": settings.redis_url,
@@ -87,7 +88,7 @@ def test_a_project_sends_runs_and_lists_its_tasks(settings: Settings) -> None:
         "LOG_LEVEL": "error",
     }
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "tasks.sqlite3")],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
