@@ -28,6 +28,8 @@ def reading(file: str, option: str) -> Iterator[tuple[BinaryIO, int | None]]:
     path = Path(file)
     try:
         source = path.open("rb")
+    except FileNotFoundError:
+        raise typer.BadParameter(f"{option}: no file {file!r}") from None
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{option}: {file!r}: {getattr(error, 'strerror', error)}") from None
     with source:
