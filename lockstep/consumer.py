@@ -68,11 +68,9 @@ class LockstepConsumer(Consumer):
         self._settings = broker.settings
         self._idle = idle_ms / 1000
         self._exchanges = [
-            Exchange(broker.store.new_link(), shard, broker.settings, broker.owner)
+            Exchange(broker.store.new_link(), shard, broker.settings, broker.owner, resume=self._resume)
             for shard in broker.store.shards(queue_name)
         ]
-        for exchange in self._exchanges:
-            exchange.resume = self._resume
         self._bell = threading.Condition()
         self._outbox: dict[Exchange, list[Settlement]] = {exchange: [] for exchange in self._exchanges}
         self._exact: Counter[str] = Counter()
@@ -429,12 +427,7 @@ class LockstepConsumer(Consumer):
             return
         with self._bell:
             self._hold(message.exchange, -1)  # the thread that it waits for is counted by the earlier run
-        log.warning(
-            "message.waits_for_earlier_run",
-            queue=self.queue_name,
-            group=message.group,
-            message_id=message.message_id,
-        )
+        log.warning("message.waits_for_earlier_run", queue=self.queue_name, message_id=message.message_id)
 
     def _resume(self, message: ClaimedMessage) -> None:
         """Start a message that waited; called by the thread whose run has ended."""

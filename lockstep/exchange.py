@@ -55,7 +55,17 @@ class Answer:
 class Exchange:
     """Settles and claims in one shard; used by one thread."""
 
-    def __init__(self, link: Link, shard: ShardKeys, settings: Settings, owner: str) -> None:
+    def __init__(
+        self,
+        link: Link,
+        shard: ShardKeys,
+        settings: Settings,
+        owner: str,
+        *,
+        resume: Callable[[Any], None] = lambda message: None,
+    ) -> None:
+        """``resume`` starts a message that waited for an earlier run of this process."""
+        self.resume = resume
         self.shard = shard
         self._link = link
         self._settings = settings
@@ -66,8 +76,6 @@ class Exchange:
         self._refusals = 0  #: how often a script refused the settle of the pending request
         self._asked_at = 0.0  #: ``time.monotonic()`` when the pending request was made
         self.held = 0  #: claimed here and not yet to be settled; kept by the consumer
-        #: Starts a message that waited; set by the consumer.
-        self.resume: Callable[[Any], None] = lambda message: None
 
     @property
     def pending(self) -> bool:
