@@ -340,7 +340,7 @@ def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
     return subprocess.run(
         [sys.executable, "-c", "from lockstep.cli import main; main()", *arguments],
         env={**inherited, **environment},
-        cwd="tests",  # where no .env and no data are
+        cwd="docs",  # where no .env, no data and no package is
         capture_output=True,
         text=True,
         timeout=120,
