@@ -25,7 +25,7 @@ ifdef ARGS
 else
 	@failed=0; \
 	$(BIN)/python -m pytest -n 4 --dist loadfile --ignore tests/faults || failed=1; \
-	$(BIN)/python -m pytest tests/faults || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults || failed=1; \
 	exit $$failed
 endif
 

@@ -80,7 +80,7 @@ def test_a_drain_that_takes_too_long_tells_what_is_left(run):
 
 def test_a_drain_that_is_interrupted_leaves_the_intake_off_and_says_so(run):
     run.start()
-    message = run.send("g", seconds=1.0)
+    message = run.send("g", until="over")
     running = drain(run, "--timeout", "80")
     said = iter(running.stderr.readline, "")
     assert next(line for line in said if "intake.off" in line)
@@ -89,4 +89,5 @@ def test_a_drain_that_is_interrupted_leaves_the_intake_off_and_says_so(run):
     assert running.returncode == 1
     assert "the intake is off; `lockstep accept on` opens it again" in err
     assert not run.store.intake.status().accept
+    (run.directory / "over").touch()
     wait_for("what runs goes on", lambda: run.record_of(message).state is MessageState.DONE)

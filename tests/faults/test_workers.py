@@ -31,7 +31,7 @@ def test_retries_are_not_overtaken(run):
 
 def test_worker_killed_mid_actor_under_load(run):
     victim, _ = run.start(2)
-    run.load(groups=12, each=25, seconds=0.03)
+    run.load(groups=12, each=25, seconds=0.15)  # long enough for the kill to hit one
     run.wait_done(60)
     run.wait_running(victim)
     run.kill(victim, *victim.pids)
@@ -43,7 +43,7 @@ def test_worker_killed_mid_actor_under_load(run):
 
 
 def test_sigterm_under_load_twice_loses_nothing(run):
-    run.load(groups=10, each=60, seconds=0.03)
+    run.load(groups=10, each=40, seconds=0.08)
     ended = 0
     for name, whole_group in (("first", False), ("second", True)):
         worker = run.start()[0]

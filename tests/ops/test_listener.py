@@ -16,6 +16,7 @@ import pytest
 
 from lockstep.settings import Settings
 from tests.ops.supervised import LONG, Supervised
+from tests.support.broken import broken_later
 from tests.support.waiting import wait_for
 
 
@@ -56,18 +57,13 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_deaths_are_told(settings: Settings, tmp_path: Path, receiver: Receiver) -> None:
-    (tmp_path / "later.py").write_text(
-        "import os, pathlib\n"
-        "if 'SUPERVISOR_ENABLED' in os.environ and pathlib.Path('broken').exists():\n"
-        "    raise RuntimeError('broken since')\n"
-    )
     all_ = Supervised(
         settings,
         tmp_path,
         NOTIFICATION_DSN=receiver.dsn,
-        ACTOR_MODULES="later",
         WEB_PROCESSES="1",
         WORKER_MASTERS="0",
+        **broken_later(tmp_path),
     )
     try:
         wait_for("supervisord", all_.control.alive, LONG)

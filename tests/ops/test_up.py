@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.broken import broken_later
 from tests.support.waiting import PATIENCE
 
 DEADLINE = PATIENCE
@@ -229,8 +230,7 @@ if "SUPERVISOR_ENABLED" in os.environ and pathlib.Path("broken").exists():
 
 @linux
 def test_a_program_that_was_given_up_ends_it(start: Callable[..., Up], tmp_path: Path) -> None:
-    (tmp_path / "later.py").write_text(FAILS_LATER)
-    up = start(ACTOR_MODULES="later")
+    up = start(**broken_later(tmp_path))
     up.wait_until_told()
     (tmp_path / "broken").touch()
 
@@ -247,10 +247,9 @@ def test_a_program_that_was_given_up_ends_it(start: Callable[..., Up], tmp_path:
 
 @linux
 def test_programs_that_never_start_end_it(start: Callable[..., Up], tmp_path: Path) -> None:
-    (tmp_path / "later.py").write_text(FAILS_LATER)
     (tmp_path / "broken").touch()
 
-    up = start(ACTOR_MODULES="later")
+    up = start(**broken_later(tmp_path))
 
     assert up.process.wait(DEADLINE) == 3
     assert "supervisord gave up on " in up.output
