@@ -109,11 +109,7 @@ def prepare(
         options["unique_key"] = unique_by  # where its result is looked for
     elif message.options.get("unique_by") is not None:
         raise InvalidMessage("/unique_by", "has no effect without unique")
-    delay = message.options.get("delay") if delay is None else delay
-    delay_ms = 0 if delay is None else check_delay(delay)
-    eta = message.options.get("eta")
-    if eta is not None and delay_ms:
-        raise InvalidMessage("/eta", "give eta or delay, not both")
+    delay_ms, eta_ms = _due(message, delay)
     message_id = check_new_id(message.options.get("message_id", _id_of(actor, message)))
     prepared: Message[Any] = Message(
         message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,
@@ -125,13 +121,23 @@ def prepare(
         payload=_encoded(prepared, max_payload_bytes),
         group=group,
         delay_ms=delay_ms,
-        eta_ms=None if eta is None else check_eta(eta),
+        eta_ms=eta_ms,
         blocks=options.get("on_dead", actor.options.get("on_dead")) == "block",
         extra=extra,
         known_by=_known_by(given, group, delay_ms),
         unique_by=unique_by,
     )
     return Prepared(prepared, new, delay_ms, given)
+
+
+def _due(message: Message[Any], delay: int | None) -> tuple[int, int | None]:
+    """Return the delay in milliseconds, 0 for none, and the time at which the message is due, if it names one."""
+    delay = message.options.get("delay") if delay is None else delay
+    delay_ms = 0 if delay is None else check_delay(delay)
+    eta = message.options.get("eta")
+    if eta is not None and delay_ms:
+        raise InvalidMessage("/eta", "give eta or delay, not both")
+    return delay_ms, None if eta is None else check_eta(eta)
 
 
 def keyed_together(prepared: Sequence[Prepared], key: str) -> list[Prepared]:
