@@ -24,7 +24,7 @@ ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
 	@failed=0; \
-	$(BIN)/python -m pytest -n 4 --dist loadfile --ignore tests/faults || failed=1; \
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore tests/faults || failed=1; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults || failed=1; \
 	exit $$failed
 endif

@@ -12,6 +12,25 @@ from lockstep.settings import Settings
 from lockstep.store import Store
 from middleware import make_broker
 
+#: Files whose few tests wait for many processes. They come first, so that the others run beside them and not before.
+LONGEST = (
+    *("test_deploy.py", "test_rolling_reload.py", "test_deploy_refusals.py", "test_runbook.py", "test_up.py"),
+    *(
+        "test_supervisord.py",
+        "test_listener.py",
+        "test_up_reload.py",
+        "test_terminal.py",
+        "test_processes.py",
+    ),
+    *("test_run.py", "test_commands.py", "test_dead_commands.py", "test_operating_commands.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
