@@ -116,7 +116,7 @@ class Deliverer:
             return
         try:
             _new_client().close()
-        except Exception as error:  # an unknown scheme, a missing library, an address that is none
+        except Exception as error:  # an unknown scheme, a missing library, an invalid address
             names = [name for name in os.environ if name.upper() in _CLIENT_VARIABLES and os.environ[name]]
             # The text of other errors may hold a password.
             problem = str(error) if isinstance(error, ImportError | OSError) else type(error).__name__

@@ -1,7 +1,7 @@
 """Decides what a failed boot hook means: of a middleware that guards a worker, that the worker must not start.
 
-Dramatiq logs an error of a boot hook and goes on. A worker would then claim messages without renewing their leases, for
-instance. A hook of anybody else that fails is logged, and the worker starts, as in Dramatiq.
+Dramatiq logs an error of a boot hook and continues. A worker would then claim messages without renewing their leases,
+for instance. A hook of anybody else that fails is logged, and the worker starts, as in Dramatiq.
 """
 
 import os

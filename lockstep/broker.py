@@ -393,7 +393,7 @@ class LockstepBroker(HookedBroker):
 
         Raises:
           QueueNotFound: it was never declared here.
-          QueueJoinTimeout: something is left; the text tells what.
+          QueueJoinTimeout: something is left. The text names it.
         """
         seconds = None if timeout is None else timeout / 1000
         wait_until_empty(self.store, self._declared(queue_name), timeout=seconds, interval=interval / 1000)
@@ -434,7 +434,7 @@ class LockstepBroker(HookedBroker):
         project extends, such as ``TimeLimit``, only the parameters count. ``Retries`` is left out: the broker retries.
 
         Raises:
-          ValueError: there is none of the class ``before`` or ``after``.
+          ValueError: no middleware has the class ``before`` or ``after``.
         """
         self._hooks = {}
         if isinstance(middleware, Retries):
