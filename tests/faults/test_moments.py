@@ -9,6 +9,7 @@ import pytest
 from tests.history.checker import Outcome
 from tests.history.events import Ending, FaultKind, Kind
 from tests.support.fault_run import LEASE, FaultRun
+from tests.support.freezing import freeze
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.faults
@@ -76,7 +77,7 @@ def test_zombie_that_wakes_after_its_group_went_on_changes_nothing(run):
     run.wait_started(first)
     other = run.start()[0]
     with run.fault(FaultKind.PAUSE, "pause", zombie.child):
-        zombie.signal(signal.SIGSTOP, zombie.child)
+        freeze(zombie.child)
         (run.directory / "over").touch()
         wait_for("the other finished everything", lambda: run.unfinished() == 0)
         done = run.record_of(first)

@@ -10,6 +10,7 @@ import redis
 from tests.history.checker import Outcome
 from tests.history.events import FaultKind, Kind
 from tests.support.fault_run import LEASE, FaultRun
+from tests.support.freezing import freeze
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.faults
@@ -39,7 +40,7 @@ def test_frozen_redis_is_no_takeover(run):
     run.load(groups=10, each=20, seconds=0.1)
     run.wait_done(10)
     with run.fault(FaultKind.OUTAGE, "frozen"):
-        os.kill(run.redis.pid, signal.SIGSTOP)
+        freeze(run.redis.pid)
         frozen = time.monotonic_ns()
         time.sleep(3 * LEASE)
         thawed = time.monotonic_ns()

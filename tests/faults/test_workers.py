@@ -9,6 +9,7 @@ import pytest
 from tests.history.checker import Outcome
 from tests.history.events import Ending, FaultKind, Kind
 from tests.support.fault_run import LEASE
+from tests.support.freezing import freeze
 from tests.support.waiting import wait_for
 from tests.support.worker import alive
 
@@ -93,7 +94,7 @@ def test_zombie_changes_nothing(run):
     run.wait_started(first)
     other = run.start()[0]
     with run.fault(FaultKind.PAUSE, "pause", zombie.child):
-        zombie.signal(signal.SIGSTOP, zombie.child)
+        freeze(zombie.child)
         again = run.wait_started(first, 2)
         zombie.signal(signal.SIGCONT, zombie.child)  # while the other runs the same message
     assert again.pid == other.child

@@ -22,6 +22,7 @@ from lockstep.settings import Settings
 from lockstep.store import Store
 from middleware import make_broker
 from middleware.lifecycle import look_at
+from tests.support.freezing import freeze
 from tests.support.waiting import PATIENCE, wait_for
 
 STARTING, READY, DRAINING = ProcessState
@@ -150,7 +151,7 @@ def test_nothing_waits_for_a_silent_redis(lonely: tuple[EmbeddedRedis, LockstepB
     reporter.start()
     wait_for("it is ready", lambda: state(broker.store) is READY)
     assert server.pid
-    os.kill(server.pid, signal.SIGSTOP)
+    freeze(server.pid)
     try:
         reporter.wake()
         reporter.leave(0.01)  # returns, whatever becomes of it

@@ -16,6 +16,7 @@ from lockstep.errors import InvalidSettings
 from lockstep.settings import Settings
 from lockstep.store import Store
 from tests.ops.supervised import LONG, Supervised, parsed
+from tests.support.freezing import freeze
 from tests.support.waiting import PATIENCE, wait_for
 
 PATH = Path("supervisor/supervisord.conf")
@@ -144,7 +145,7 @@ def test_web_processes_share_the_port(start: Start, store: Store) -> None:
     wait_for("both", lambda: all("web.started" in all_.text(f"web-{n}") for n in (0, 1)), LONG)
 
     first, second = (program.pid for program in all_.programs("web"))
-    os.kill(first, signal.SIGSTOP)  # one of them accepts nothing
+    freeze(first)  # one of them accepts nothing
     try:
         with httpx.Client(base_url=all_.url, trust_env=False, timeout=LONG) as http:
             assert {http.get("/livez").status_code for _ in range(5)} == {200}

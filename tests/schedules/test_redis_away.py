@@ -12,6 +12,7 @@ import redis
 from lockstep.embedded import EmbeddedRedis
 from lockstep.settings import Settings
 from lockstep.store import Store
+from tests.support.freezing import freeze
 from tests.support.schedulers import SOON, Process, Ticks
 from tests.support.waiting import wait_for
 
@@ -80,7 +81,7 @@ def test_it_ends_soon_while_redis_stands_still(
     one = start(ticks.cron(30), REDIS_URL=server.url, REDIS_TIMEOUT="10")
     wait_for("it runs", ticks.schedulers)
     assert server.pid is not None
-    os.kill(server.pid, signal.SIGSTOP)
+    freeze(server.pid)
     with socket.create_connection(("127.0.0.1", server.port)):
         code, seconds = one.stop(signum)
     assert (code, seconds < SOON) == (0, True), one.text

@@ -10,6 +10,7 @@ import redis
 
 from tests.history.events import FaultKind
 from tests.support.fault_run import FaultRun
+from tests.support.freezing import freeze
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 
@@ -70,7 +71,7 @@ class Breaker:
         """Let a child stand still until others have its groups."""
         victim = self._rng.choice(self.workers)
         with self._run.fault(FaultKind.PAUSE, "pause", victim.child):
-            victim.signal(signal.SIGSTOP, victim.child)
+            freeze(victim.child)
             time.sleep(self._lease * self._rng.uniform(1.2, 2.0))
             victim.signal(signal.SIGCONT, victim.child)
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lockstep.embedded import EmbeddedRedis
 from lockstep.errors import RedisUnavailable
 from lockstep.settings import Settings
+from tests.support.freezing import freeze
 from tests.web.client import Client
 from web.context import Threads
 
@@ -34,7 +35,7 @@ def lonely(
 def frozen(lonely: Client, lonely_redis: EmbeddedRedis) -> Iterator[Client]:
     assert lonely.get("/readyz").status_code == 200
     assert lonely_redis.pid
-    os.kill(lonely_redis.pid, signal.SIGSTOP)
+    freeze(lonely_redis.pid)
     yield lonely
     os.kill(lonely_redis.pid, signal.SIGCONT)
 
