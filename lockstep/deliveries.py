@@ -7,13 +7,14 @@ waits for it.
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from dramatiq.middleware import GroupCallbacks
 from dramatiq.rate_limits import Barrier
 
 from lockstep import logs, outbox
-from lockstep.errors import RedisUnavailable
+from lockstep.errors import RedisUnavailable, ScriptFailed
 from lockstep.keys import ShardKeys
 from lockstep.outbox import Arrival
 
@@ -38,33 +39,41 @@ class Deliveries:
 
     def deliver(self, shard: ShardKeys, entries: Sequence[bytes]) -> None:
         """Deliver entries of a shard's outbox; raises nothing."""
-        written, messages = [], []
+        written, messages, waiting = [], [], []
         for entry in entries:
             try:
                 one = outbox.read(entry)
             except Exception:  # a later release may write another form: its own processes read it
                 log.exception("follow_up.unreadable", queue=shard.queue)
+                waiting.append(entry)
                 continue
-            if isinstance(one, Arrival):
-                self._add(shard, entry, one)
-            else:
+            if not isinstance(one, Arrival):
                 written.append(entry)
                 messages.append(one)
+            elif not self._add(shard, entry, one):
+                waiting.append(entry)
         if written:
             try:
                 self._broker.store.outbox.deliver(shard, written, messages)
-            except RedisUnavailable as error:
+            except (RedisUnavailable, ScriptFailed) as error:
                 log.warning("follow_up.delayed", queue=shard.queue, messages=len(messages), error=str(error))
+        self._postpone(shard, waiting)
 
-    def _add(self, shard: ShardKeys, entry: bytes, arrival: Arrival) -> None:
+    def _postpone(self, shard: ShardKeys, entries: Sequence[bytes]) -> None:
+        with suppress(RedisUnavailable, ScriptFailed):  # reapers try them again all the sooner
+            self._broker.store.outbox.postpone(shard, entries)
+
+    def _add(self, shard: ShardKeys, entry: bytes, arrival: Arrival) -> bool:
+        """Hand an arrival to the thread; return False when it waits there already, or too many do."""
         with self._lock:
             if entry in self._known or len(self._known) >= _MOST:
-                return
+                return False
             self._known.add(entry)
             self._arrivals.append((shard, entry, arrival))
             if self._thread is None:  # it ends when there is nothing to do: groups are rare
                 self._thread = threading.Thread(target=self._work, name="group-barriers", daemon=True)
                 self._thread.start()
+        return True
 
     def _work(self) -> None:
         while True:
@@ -77,6 +86,7 @@ class Deliveries:
                 self._arrive(shard, entry, arrival)
             except Exception as error:
                 log.warning("follow_up.delayed", queue=shard.queue, barrier=arrival.barrier, error=str(error))
+                self._postpone(shard, [entry])
             finally:
                 with self._lock:
                     self._known.discard(entry)
@@ -87,8 +97,9 @@ class Deliveries:
         If the process dies between its two marks, the barrier may never be reached, but it is never reached too early.
         """
         middleware = next((one for one in self._broker.middleware if isinstance(one, GroupCallbacks)), None)
-        if middleware is None:
-            return  # a process that has the middleware wrote it, and one of these must read it
+        if middleware is None:  # a process that has the middleware wrote it, and one of these must read it
+            self._postpone(shard, [entry])
+            return
         backend, ttl = middleware.rate_limiter_backend, middleware.barrier_ttl
         arrived, last = (f"{arrival.barrier}:{arrival.message_id}:{mark}" for mark in ("arrived", "last"))
         if backend.add(arrived, 1, ttl):
@@ -98,4 +109,6 @@ class Deliveries:
                 backend.add(last, 1, ttl)
         else:  # an earlier try came this far
             is_last = not backend.add(last, 1, ttl)
-        self._broker.store.outbox.deliver(shard, [entry], arrival.callbacks if is_last else [])
+        if is_last:
+            self._broker.store.outbox.enqueue(arrival.callbacks)
+        self._broker.store.outbox.remove(shard, [entry])

@@ -13,15 +13,18 @@ import orjson
 
 from lockstep import logs
 from lockstep.calls import Calls
-from lockstep.errors import IdempotencyConflict
+from lockstep.errors import IdempotencyConflict, RedisUnavailable
 from lockstep.keys import ShardKeys
 from lockstep.records import NewMessage
 from lockstep.sending import Addressed, Sending
 
 log = logs.get_logger("lockstep.outbox")
 
-#: Entries of one outbox that a flush delivers.
-_FLUSHED: Final = 1000
+#: Entries of one outbox that a flush reads at once.
+_PAGE: Final = 100
+
+#: Milliseconds until a reaper tries an entry again that could not be delivered.
+_POSTPONED_MS: Final = 10_000
 
 
 class Arrival(NamedTuple):
@@ -50,6 +53,15 @@ def read(entry: bytes) -> Addressed | Arrival:
         callbacks = [_addressed(one) for one in fields["callbacks"]]
         return Arrival(fields["barrier"], fields["id"], callbacks)
     return _addressed(fields)
+
+
+def is_readable(entry: bytes) -> bool:
+    """Return whether an entry is written in a form that is known here; any bytes can be in Redis."""
+    try:
+        read(entry)
+    except Exception:
+        return False
+    return True
 
 
 def _described(queue_name: str, message: NewMessage) -> dict[str, Any]:
@@ -85,26 +97,59 @@ class Outbox:
             ((queue_name, message),) = messages
             log.error("follow_up.refused", queue=queue_name, message_id=message.id, error=str(error))
 
-    def flush(self, shards: Iterable[ShardKeys]) -> None:
-        """Enqueue the messages that are in outboxes now, up to 1,000 of a shard.
+    def flush(self, shards: Iterable[ShardKeys]) -> int:
+        """Enqueue the messages that are in outboxes; return how many entries are left for workers to deliver.
 
         Raises:
-          RedisUnavailable: some may still be in an outbox.
+          RedisUnavailable: some messages may still be in an outbox.
         """
-        for shard in shards:
-            for entry in self._calls.command("ZRANGE", shard.outbox, 0, _FLUSHED - 1):
-                one = read(entry)
-                if not isinstance(one, Arrival):
-                    self.deliver(shard, [entry], [one])
+        return sum(self._flush(shard) for shard in shards)
+
+    def _flush(self, shard: ShardKeys) -> int:
+        left = 0
+        while page := self._calls.command("ZRANGE", shard.outbox, left, left + _PAGE - 1):
+            readable = {entry: read(entry) for entry in page if is_readable(entry)}
+            messages = {entry: one for entry, one in readable.items() if not isinstance(one, Arrival)}
+            left += len(page) - len(messages)
+            if messages:
+                self.deliver(shard, list(messages), list(messages.values()))
+        return left
+
+    def postpone(self, shard: ShardKeys, entries: Iterable[bytes]) -> None:
+        """Let entries wait that cannot be delivered now: a reaper takes the oldest, and comes to those behind them.
+
+        Raises:
+          RedisUnavailable: reapers try some of them again at once.
+        """
+        for entry in entries:  # never one that was removed in the meantime
+            self._calls.command("ZADD", shard.outbox, "XX", "INCR", _POSTPONED_MS, entry)
 
     def deliver(self, shard: ShardKeys, entries: Sequence[bytes], messages: Sequence[Addressed]) -> None:
-        """Enqueue the messages of some entries, then remove the entries.
+        """Enqueue the message of each entry, then remove the entries; a shard that fails holds up no other.
 
         If the process dies between the two, a reaper enqueues the same messages again, which changes nothing.
 
         Raises:
+          RedisUnavailable: some entries may still be in the outbox.
+        """
+        delivered: list[bytes] = []
+        failure: RedisUnavailable | None = None
+        for places in self._sending.by_shard(messages).values():
+            try:
+                self.enqueue([messages[place] for place in places])
+            except RedisUnavailable as error:
+                failure = error
+            else:
+                delivered += [entries[place] for place in places]
+        if delivered:
+            self.remove(shard, delivered)
+        if failure is not None:
+            raise failure
+
+    def remove(self, shard: ShardKeys, entries: Sequence[bytes]) -> None:
+        """Remove entries that were delivered.
+
+        Raises:
           RedisUnavailable: the entries may still be in the outbox.
         """
-        if messages:
-            self.enqueue(messages)
         self._calls.command("ZREM", shard.outbox, *entries)

@@ -41,7 +41,7 @@ class Sending:
           IntakeOff, QueueFull, MemoryLow: not now; nothing was written.
         """
         self.memory.check()
-        by_shard = self._by_shard(messages)
+        by_shard = self.by_shard(messages)
         if len(by_shard) > 1:
             for shard, places in by_shard.items():
                 self._run(shard, messages, places, follow_up=follow_up, check=True)
@@ -63,7 +63,7 @@ class Sending:
           IdempotencyConflict: something else was asked under the same key or id.
           RedisUnavailable: any of them may be accepted.
         """
-        for shard, places in self._by_shard(messages).items():
+        for shard, places in self.by_shard(messages).items():
             self._run(shard, messages, places, follow_up=True, owed=True)
 
     def declare(self, queue_name: str) -> None:
@@ -76,7 +76,8 @@ class Sending:
         """Note that a queue exists."""
         self._calls.command("SADD", self._calls.global_key("queues"), queue_name)
 
-    def _by_shard(self, messages: Sequence[Addressed]) -> dict[ShardKeys, list[int]]:
+    def by_shard(self, messages: Sequence[Addressed]) -> dict[ShardKeys, list[int]]:
+        """Return for each shard the places of the messages that go to it, in their order."""
         by_shard: dict[ShardKeys, list[int]] = defaultdict(list)
         for place, (queue_name, message) in enumerate(messages):
             self.declare(queue_name)

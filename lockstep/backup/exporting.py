@@ -26,7 +26,9 @@ EXPORTED: Final = tuple(
 class Export:
     """Reads what is unfinished or dead, of one queue or all."""
 
-    def __init__(self, calls: Calls, queue: str | None = None, state: MessageState | None = None) -> None:
+    def __init__(
+        self, calls: Calls, queue: str | None = None, state: MessageState | None = None, *, left: int = 0
+    ) -> None:
         """Nothing is read yet.
 
         Raises:
@@ -35,6 +37,9 @@ class Export:
         if queue is not None:
             calls.check_queue(queue)
         self.messages = 0  #: that were written
+        self.left = (
+            left  #: entries of outboxes that are not in the export, because only a worker can deliver them
+        )
         self._calls = calls
         self._queues = calls.queues() if queue is None else [queue]
         self._state = state

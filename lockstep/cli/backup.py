@@ -33,10 +33,15 @@ def export(
         export = store.export(queue, state)
         with writing(file) as target:
             target.writelines(export.lines(move))
+    if export.left:
+        complain(
+            f"{export.left} entries of outboxes are not in the export: only a worker can deliver them. "
+            "Start one, wait, and export again"
+        )
     if file == STANDARD:
         return
     if json:
-        print_json({"exported": export.messages})
+        print_json({"exported": export.messages, "left": export.left})
     else:
         say(f"{export.messages} exported to {file}")
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, TypeVar
 
+from lockstep import outbox
 from lockstep.calls import Calls
 from lockstep.fsck.counts import MOST_LEASES, Counts
 from lockstep.fsck.findings import Finding, Report
-from lockstep.fsck.pages import PAGE, Item, Pages
+from lockstep.fsck.pages import PAGE, Item, Pages, scan
 from lockstep.keys import ShardKeys
 
 #: Things that one call mends.
@@ -96,7 +97,16 @@ class Fsck:
             for batch in _batches(dict.fromkeys(suspected), _MENDED)
             for finding in self._judge(shard, batch)
         ]
-        return found + self._counts.find_of_shard(shard)
+        return found + self._counts.find_of_shard(shard) + self._unreadable(shard)
+
+    def _unreadable(self, shard: ShardKeys) -> list[Finding]:
+        """Return the entries of the outbox that no process can deliver."""
+        entries = [entry for page in scan(self._calls, shard.outbox, "ZSCAN") for entry in page]
+        return [
+            Finding(shard.queue, shard.shard, "follow_up", entry, shard.outbox.encode(), "unreadable")
+            for entry in dict.fromkeys(entries)
+            if not outbox.is_readable(entry)
+        ]
 
     def _judge(self, shard: ShardKeys, batch: Sequence[Item]) -> list[Finding]:
         reply = self._calls.run("check", shard, [part for item in batch for part in item])
@@ -112,6 +122,8 @@ class Fsck:
                 repaired += [one] if self._counts.repair(one) else []
             elif one.what == "running":
                 repaired += self._counts.find_running(repair=True) or []
+            elif one.what == "follow_up":
+                continue  # nothing says what it was: it stays for a person to read
             else:
                 by_shard.setdefault((one.queue, one.shard), []).append(one)
         for (queue, number), of_shard in by_shard.items():

@@ -18,6 +18,7 @@ ORDER: Final = (
     "token",
     "count",
     "running",
+    "follow_up",
 )
 
 

@@ -399,24 +399,6 @@ def test_dramatiqs_own_middleware_sends_nothing_twice(
     assert len(told.calls) == 2
 
 
-def test_an_export_has_what_an_outbox_holds(
-    broker: LockstepBroker, start: Start, ended: Ended, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @dramatiq.actor(on_success="succeeded")
-    def work() -> int:
-        return 1
-
-    monkeypatch.setattr(broker, "deliver", lambda shard, entries: None)  # as if the process had died
-    message = work.send()
-    worker = start()
-    ended(message.message_id)
-    worker.stop()
-    assert broker.store.counts("default").messages[MessageState.WAITING] == 1  # a drain waits for it
-    assert b"succeeded" in b"".join(broker.store.export().lines())
-    assert not broker.store.command("EXISTS", broker.store.shards("default")[0].outbox)
-    assert broker.store.counts("default").messages[MessageState.WAITING] == 1
-
-
 @pytest.fixture
 def crowded(settings: Settings) -> Iterator[LockstepBroker]:
     """A broker with several shards, whose queues take one message each."""

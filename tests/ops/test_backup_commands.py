@@ -28,7 +28,8 @@ def test_export_and_import(run: Run, store: Store, tmp_path: Path) -> None:  # n
     assert [path.name for path in tmp_path.iterdir()] == ["backup.jsonl"]
     assert len(run("export", "-", "--queue", "q").stdout.splitlines()) == 4
     assert json.loads(run("export", str(tmp_path / "b"), "--state", "scheduled", "--json").stdout) == {
-        "exported": 1
+        "exported": 1,
+        "left": 0,
     }
     assert run("import", str(file)).stdout == "0 restored, 4 known already\n"
 
