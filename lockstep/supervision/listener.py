@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Final, TextIO
 
@@ -49,6 +50,7 @@ class _Sender:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._waiting: queue.Queue[tuple[str, str] | None] = queue.Queue(_WAITING)
+        self._sending = ""  #: title of the notice that is being sent
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
         self._thread.start()
 
@@ -60,15 +62,20 @@ class _Sender:
             _log.error("notice.dropped", title=title)
 
     def end(self) -> None:
-        """Give those that wait some seconds."""
-        try:
+        """Give those that wait some seconds; log those that are not sent by then."""
+        with suppress(queue.Full):
             self._waiting.put(None, timeout=_LAST_SECONDS)
-        except queue.Full:
-            return
-        self._thread.join(_LAST_SECONDS)
+            self._thread.join(_LAST_SECONDS)
+        if self._thread.is_alive():
+            _log.error("notice.dropped", title=self._sending)
+        with suppress(queue.Empty):
+            while True:
+                if notice := self._waiting.get_nowait():
+                    _log.error("notice.dropped", title=notice[0])
 
     def _run(self) -> None:
         while notice := self._waiting.get():
+            self._sending = notice[0]
             try:
                 notify(self._dsn, *notice)
             except BaseException:  # of a service's own code; the thread must live for the next notice

@@ -165,5 +165,6 @@ def test_a_receiver_that_fails_holds_nothing_up(listener: Callable[..., Listener
             one.tell("PROCESS_STATE_EXITED", EXITED)
         logged = one.end()
 
-    assert [line["event"] for line in logged].count("program.died") == 5
-    assert "notice.failed" in {line["event"] for line in logged}
+    events = [line["event"] for line in logged]
+    assert events.count("program.died") == 5
+    assert events.count("notice.failed") + events.count("notice.dropped") >= 5  # each that was not sent

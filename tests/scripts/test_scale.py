@@ -52,7 +52,8 @@ def commands(shard: Shard) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("backlog", [one_group, blocked_groups, limited_groups, ready_groups])
-def test_a_backlog_costs_a_message_nothing(shard: Shard, backlog: Callable[[Shard, int], None]) -> None:
+def test_a_backlog_costs_a_message_nothing(lone_shard: Shard, backlog: Callable[[Shard, int], None]) -> None:
+    shard = lone_shard
     backlog(shard, 50)
     beside_few = commands(shard)
     shard.redis.delete(*shard.redis.scan_iter(shard.prefix + "*"), f"{shard.limits}:log:slow")

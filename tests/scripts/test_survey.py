@@ -7,18 +7,21 @@ import pytest
 from lockstep.limitstore import encode
 from lockstep.rates import parse_rates
 from lockstep.states import Verb
-from tests.scripts.shard import HOUR, SLACK_MS, Shard, message, settlement
+from tests.scripts.shard import HOUR, Shard, message, settlement
 
 BATCH = 10
 
 
 def rank(shard: Shard, wanted: int = 3, batch: int = BATCH) -> tuple[bool, list[Any], list[Any]]:
-    """Whether it is exact; the deepest as (ref, depth); the oldest as (ref, age in seconds, rounded)."""
+    """Whether it is exact; the deepest as (ref, depth); the oldest as (ref, age).
+
+    An age is in seconds, in steps of 50: a busy machine takes some between the script and the message before it.
+    """
     before = shard.snapshot()
     exact, deepest, oldest = shard.run("rank", batch, wanted)
     assert shard.changes(before) == {}
     refs = [ref.decode() for ref in deepest[::3]]
-    ages = [(ref.decode(), round(age / 1000)) for ref, age in zip(oldest[::3], oldest[2::3], strict=True)]
+    ages = [(ref.decode(), age // 50_000 * 50) for ref, age in zip(oldest[::3], oldest[2::3], strict=True)]
     return exact == 1, list(zip(refs, deepest[1::3], strict=True)), ages
 
 
@@ -89,9 +92,9 @@ def test_the_age_of_a_delayed_head_counts_from_its_time(shard: Shard) -> None:
         aged(shard, id_, 5000)
     assert rank(shard) == (True, [("g:b", 1)], [("g:b", 0)])
     (member,) = shard.redis.zrange(shard.key("scheduled"), 0, -1)
-    shard.redis.zadd(shard.key("scheduled"), {member: shard.now(-70_000)})
+    shard.redis.zadd(shard.key("scheduled"), {member: shard.now(-100_000)})
     shard.reap()
-    assert rank(shard)[2] == [("g:a", 70), ("g:b", 0)]
+    assert rank(shard)[2] == [("g:a", 100), ("g:b", 0)]
     shard.enqueue(message("3", "c", delay=HOUR))
     aged(shard, "3", 5000)
     shard.run("promote", "operator", "1", "3", "1")
@@ -118,8 +121,7 @@ def test_many_groups_are_found_in_one_pass(shard: Shard) -> None:
     exact, deepest, oldest = rank(shard)
     assert not exact
     assert deepest[:2] == [("g:g47", 7), ("g:g90", 2)]
-    assert [ref for ref, _ in oldest[:2]] == ["g:g71", "g:g13"]
-    assert 900 <= oldest[0][1] < 900 + SLACK_MS / 1000 and 500 <= oldest[1][1] < 500 + SLACK_MS / 1000
+    assert oldest[:2] == [("g:g71", 900), ("g:g13", 500)]
     assert shard.redis.zcard(shard.key("survey:deep")) == 5
     assert shard.redis.zcard(shard.key("survey:old")) == 5
 
@@ -141,8 +143,7 @@ def test_messages_without_a_group_leave_when_they_end(shard: Shard) -> None:
     shard.enqueue(*(message(f"{n}") for n in range(30)))
     aged(shard, "0", 900)
     pass_over(shard)
-    ref, seconds = rank(shard)[2][0]
-    assert ref == "m:0" and 900 <= seconds < 900 + SLACK_MS / 1000
+    assert rank(shard)[2][0] == ("m:0", 900)
     shard.settle(settlement(shard.lease(), Verb.COMPLETE))  # its record is kept
     assert "m:0" not in dict(rank(shard)[2])
     step(shard)
@@ -180,7 +181,10 @@ def test_nothing_is_kept_once_there_are_few(shard: Shard) -> None:
 
 
 @pytest.mark.parametrize("groups", [1000, 5000])
-def test_a_step_and_a_question_cost_the_same_however_many_groups_there_are(shard: Shard, groups: int) -> None:
+def test_a_step_and_a_question_cost_the_same_however_many_groups_there_are(
+    lone_shard: Shard, groups: int
+) -> None:
+    shard = lone_shard
     for first in range(0, groups, 500):
         shard.enqueue(*(message(f"{n}", f"g{n}") for n in range(first, first + 500)))
     pass_over_some = [step(shard) for _ in range(5)]
@@ -189,4 +193,4 @@ def test_a_step_and_a_question_cost_the_same_however_many_groups_there_are(shard
     step(shard)
     rank(shard)
     stats = shard.redis.info("commandstats")
-    assert stats["cmdstat_lindex"]["calls"] <= 100  # about 40, and the server is shared with other tests
+    assert stats["cmdstat_lindex"]["calls"] <= 60  # about 40
