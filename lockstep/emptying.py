@@ -6,7 +6,7 @@ import time
 from dramatiq.errors import QueueJoinTimeout
 
 from lockstep.deadletters import DeadFilter
-from lockstep.draining import left_of
+from lockstep.draining import left_in, left_of
 from lockstep.errors import NotFound
 from lockstep.store import Store
 
@@ -26,10 +26,9 @@ def wait_until_empty(store: Store, queue_name: str, *, timeout: float | None, in
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     while True:
         try:
-            left = left_of(store.counts(queue_name), store.groups, look=False)
+            if not left_in(store, [queue_name], look=False):
+                return
         except NotFound:
-            return
-        if not left.total:
             return
         seconds = deadline - time.monotonic()
         if seconds <= 0:

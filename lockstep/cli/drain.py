@@ -20,7 +20,7 @@ from lockstep.cli.common import (
     print_json,
     settings_with_redis,
 )
-from lockstep.draining import LEFT, QueueLeft, holding_up, left_of
+from lockstep.draining import LEFT, QueueLeft, holding_up, left_in
 from lockstep.errors import RedisUnavailable
 from lockstep.store import Store
 from lockstep.switchviews import group_view
@@ -107,12 +107,11 @@ def _wait(store: Store, names: Sequence[str], timeout: float) -> list[QueueLeft]
 def _look(store: Store, names: Sequence[str], *, closer: bool, deadline: float) -> list[QueueLeft] | None:
     """What is left; None while Redis is away: it may come back before the time is up."""
     try:
-        found = [left_of(store.counts(name), store.groups, look=closer) for name in names]
+        return left_in(store, names, look=closer)
     except RedisUnavailable:
         if time.monotonic() >= deadline:
             raise
         return None
-    return [one for one in found if one.total]
 
 
 def _show(progress: Progress, task: TaskID, left: list[QueueLeft]) -> None:

@@ -1,5 +1,6 @@
 """What the tests of an application ask of its broker: join, flush, flush_all."""
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,10 @@ from dramatiq import Worker
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 
 from lockstep.broker import LockstepBroker
+from lockstep.draining import left_in
+from lockstep.settings import Settings
 from lockstep.states import MessageState
+from middleware import make_broker
 from tests.support.burying import bury_all
 from tests.support.waiting import wait_for
 
@@ -68,6 +72,33 @@ def test_a_join_that_times_out_tells_what_is_left(
     broker.store.pause("default")
     with pytest.raises(QueueJoinTimeout, match="the queue is paused"):
         broker.join("default", timeout=1)
+
+
+def test_what_moves_from_shard_to_shard_is_never_missed(settings: Settings) -> None:
+    """They are read one after the other: a step must not pass unseen from one that is read late to one read before."""
+    broker = make_broker(dataclasses.replace(settings, queue_shards=8))
+    ran: list[str] = []
+
+    def step(*given: object) -> None:
+        ran.append("step")
+
+    actors = [dramatiq.actor(step, broker=broker, actor_name=name, queue_name=name) for name in ("a", "b")]
+    worker = Worker(broker, worker_threads=2, worker_timeout=100)
+    worker.start()
+    try:
+        for _ in range(10):
+            dramatiq.pipeline([actors[0].message() for _ in range(5)], broker=broker).run()
+            broker.join("a", timeout=30_000, interval=1)
+            assert len(ran) == 5
+            ran.clear()
+        for _ in range(6):
+            dramatiq.pipeline([actors[n % 2].message() for n in range(6)], broker=broker).run()
+            wait_for("both queues are drained", lambda: not left_in(broker.store, ["a", "b"]))
+            assert len(ran) == 6
+            ran.clear()
+    finally:
+        worker.stop()
+        broker.close()
 
 
 def test_dead_letters_do_not_hold_up_a_join_but_what_they_block_does(
