@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from dramatiq import Broker
 from dramatiq.middleware import Callbacks, GroupCallbacks, Middleware, MiddlewareError, Pipelines, SkipMessage
+from dramatiq.middleware.prometheus import Prometheus
 from dramatiq.results import Results
 
 from lockstep import logs
@@ -22,6 +23,10 @@ _OF_A_CLAIM: Final = frozenset({"skip_message", "ack", "nack"})
 
 #: An attempt has not succeeded while what these store is not stored. No other hook undoes a success.
 _EFFECTS: Final = (Results, Callbacks, Pipelines, GroupCallbacks)
+
+#: Middleware that only measures, so that a run does not depend on it. Without the process of a command, as in tests of
+#: an application, Dramatiq's own has no metrics and fails at each message.
+_MEASURES: Final = (Prometheus,)
 
 
 class HookedBroker(Broker):
@@ -47,7 +52,8 @@ class HookedBroker(Broker):
             except Exception as error:
                 refuse(self, name, hook, error, args)
                 self._on_hook_error(name, hook, error, args)
-                if signal == "process_message":  # a guard that broke has not guarded: do not run
+                if signal == "process_message" and not isinstance(getattr(hook, "__self__", None), _MEASURES):
+                    # A guard that broke has not guarded: do not run.
                     args[0].hook_error = error
                     raise SkipMessage(f"{name} failed") from error
 

@@ -9,6 +9,7 @@ import pytest
 from dramatiq import Retry, Worker
 from dramatiq.errors import RateLimitExceeded
 from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage, TimeLimitExceeded
+from dramatiq.middleware.prometheus import Prometheus
 from dramatiq.results import ResultFailure
 
 from lockstep.broker import LockstepBroker
@@ -172,6 +173,23 @@ def test_a_hook_that_fails_before_the_run_fails_the_attempt(
             attempt.error and attempt.error["type"] == "AssertionError" for attempt in record.attempts
         )
     healthy(broker, worker)
+
+
+def test_metrics_that_are_not_set_up_keep_no_message_from_running(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    """Dramatiq sets them up in the processes of its command, and applications run workers in their tests."""
+    broker.add_middleware(Prometheus())
+    ran: list[int] = []
+
+    @dramatiq.actor(max_attempts=1)
+    def work(n: int) -> None:
+        ran.append(n)
+
+    start()
+    assert ended(work.send(1).message_id).state is MessageState.DONE
+    assert ended(work.send_with_options(args=(2,), delay=1).message_id).state is MessageState.DONE
+    assert ran == [1, 2]
 
 
 def test_a_message_that_a_hook_skips_is_done_whatever_other_hooks_raise(

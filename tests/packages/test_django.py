@@ -23,6 +23,7 @@ settings.configure(
         "BROKER": "lockstep.broker.LockstepBroker",
         "OPTIONS": {"worker_concurrency": 2},
         "MIDDLEWARE": [
+            "dramatiq.middleware.prometheus.Prometheus",  # a worker in this process has no metrics
             "dramatiq.middleware.AgeLimit",
             "dramatiq.middleware.TimeLimit",
             "dramatiq.middleware.Callbacks",
