@@ -3,9 +3,13 @@
 import importlib
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dramatiq
+import periodiq
 import pytest
 from dramatiq import Worker
 from dramatiq import middleware as theirs
@@ -83,12 +87,31 @@ def test_options_are_settings_that_win_over_the_environment(make: Make, settings
     given = broker.settings
     assert (given.queue_namespace, given.worker_concurrency, given.search_index) == ("of-options", 3, True)
     assert given.redis_url == settings.redis_url
-    with pytest.raises(TypeError, match="no_such, url"):
+    with pytest.raises(TypeError, match="no_such, url; use redis_url for url"):
         make(no_such=1, url="redis://localhost")
+    with pytest.raises(TypeError, match="host, port; use redis_host for host; use redis_port for port"):
+        make(host="10.0.0.5", port=6379)  # as of Dramatiq's RedisBroker; the settings are of the web process
+    with pytest.raises(TypeError, match=r"middleware=\[...\]"):
+        make(settings=[Own()])  # the first parameter of StubBroker is its middleware
     with pytest.raises(InvalidSettings, match="LEASE_SECONDS"):
         make(lease_seconds="soon")
     with pytest.raises(TypeError, match="not both"):
         make(settings=settings, queue_namespace="x")
+
+
+def test_options_may_be_values_of_python(make: Make, settings: Settings) -> None:
+    """An application reads them from its own settings, where one that is not set is None."""
+    assert make(**dict.fromkeys(own_settings(), None)).settings == make().settings
+    given = make(worker_queues=["a", "b"], lease_seconds=7.5, data_dir=Path("x"), max_queue_length=0).settings
+    assert (given.worker_queues, given.lease_seconds, given.data_dir) == (("a", "b"), 7.5, "x")
+    assert make(backoff=settings.backoff).settings.backoff == settings.backoff
+    for wrong in ({"a": 1}, timedelta(seconds=1), object(), [1]):
+        with pytest.raises(TypeError, match=r"^app_env: expected"):
+            make(app_env=wrong)
+
+
+def own_settings() -> set[str]:
+    return {setting.name for setting in fields(Settings)} - {"host", "port"}
 
 
 def test_settings_that_are_wrong_are_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +166,11 @@ def test_middleware_is_added_before_or_after_another(make: Make) -> None:
     assert around[0] is first
     assert around[2] is second
     assert broker.middleware[-1] is last
-    with pytest.raises(ValueError, match="not found"):
-        broker.add_middleware(Own(), before=theirs.Retries)
+    before = list(broker.middleware)
+    for new in (Own(), theirs.TimeLimit(), Results(backend=StubBackend())):
+        with pytest.raises(ValueError, match="not found"):
+            broker.add_middleware(new, before=theirs.Retries)
+        assert broker.middleware == before  # what it would have replaced, too
     results = Results(backend=StubBackend())
     broker.add_middleware(results, before=Lifecycle)  # moved, not there twice
     assert broker.middleware[0] is results
@@ -172,3 +198,31 @@ def test_an_event_loop_that_is_added_again_leaves_none_behind(make: Make) -> Non
     assert ran == ["async"]
     assert not loop.is_alive()
     assert get_event_loop_thread() is None
+
+
+class OwnLimit(theirs.TimeLimit):
+    """Derived by an application, with another default."""
+
+
+class OwnLoop(theirs.AsyncIO):
+    """Dramatiq's, which lets the next message of a group start while a coroutine still ends."""
+
+
+class OwnCallbacks(theirs.Callbacks):
+    """Sends as Dramatiq does."""
+
+    def after_process_message(self, broker: Any, message: Any, **details: Any) -> None:
+        super().after_process_message(broker, message, **details)  # type: ignore[no-untyped-call]
+
+
+def test_a_derived_class_takes_the_place_of_its_base_or_is_refused(make: Make) -> None:
+    broker = make(middleware=[OwnLimit(time_limit=3_600_000), periodiq.PeriodiqMiddleware(skip_delay=1)])
+    limits = [one for one in broker.middleware if isinstance(one, theirs.TimeLimit)]
+    assert [(type(one), one.time_limit) for one in limits] == [(OwnLimit, 3_600_000)]
+    assert periodiq.PeriodiqMiddleware not in kinds(broker)  # it would drop what is late
+    before = list(broker.middleware)
+    for new, why in ((OwnLoop(), "event loop"), (OwnCallbacks(), "Callbacks")):
+        with pytest.raises(ValueError, match=why):
+            broker.add_middleware(new)
+    assert broker.middleware == before
+    runs(broker)
