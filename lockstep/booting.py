@@ -4,6 +4,7 @@ Dramatiq logs an error of a boot hook and continues. A worker would then claim m
 for instance. A hook of anybody else that fails is logged, and the worker starts, as in Dramatiq.
 """
 
+import multiprocessing
 import os
 import threading
 import time
@@ -48,7 +49,8 @@ def refuse(broker: Any, name: str, hook: Any, error: Exception, args: tuple[Any,
     code = exit_code(error) if isinstance(error, SchemaTooNew) else EXIT_BROKEN
     failed = BootFailed(f"{name} of {type(owner).__name__}: {type(error).__name__}: {error}")
     _log.critical("boot.failed", reason=str(failed), code=code)
-    if broker.owns_process or name == "after_process_boot":  # only a command calls the latter
+    of_command = name == "after_process_boot" and multiprocessing.parent_process() is not None
+    if broker.owns_process or of_command:
         _end_later(code)
         raise SystemExit(code) from error
     for middleware in reversed(broker.middleware):

@@ -53,13 +53,17 @@ class Lifecycle(Middleware):
         hear_interrupts()  # modules of actors may start processes when they are imported
 
     def after_process_boot(self, broker: Any) -> None:
-        """In each process that Dramatiq's master started: logs, signals, and an eye on the master."""
+        """In each process that Dramatiq's master started: logs, signals, and an eye on the master.
+
+        Tests of an application emit this signal in their own process, to have time limits. It stays theirs.
+        """
+        # Not the parent process, for a server of forks may stand between.
+        started_by = multiprocessing.parent_process()
+        if started_by is None:
+            return
         logs.configure(self._settings)
         broker.owns_process = True
-        started_by = (
-            multiprocessing.parent_process()
-        )  # which is not the parent where a server of forks stands between
-        self._master = (started_by.pid if started_by else None) or os.getppid()
+        self._master = started_by.pid or os.getppid()
         hear_interrupts()
         former = signal.getsignal(signal.SIGTERM)
         for signum in (signal.SIGTERM, signal.SIGHUP):
