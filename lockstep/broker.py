@@ -1,7 +1,6 @@
 """A Dramatiq broker that keeps messages of a group in order."""
 
 import logging
-import math
 import os
 import threading
 import time
@@ -30,7 +29,7 @@ from lockstep.hooks import HookedBroker
 from lockstep.keys import ShardKeys
 from lockstep.options import check_actor, check_names
 from lockstep.outbox import write_message
-from lockstep.preparing import Prepared, hooked_copy, keyed_together, prepare, with_words
+from lockstep.preparing import Prepared, given_delay, hooked_copy, keyed_together, prepare, with_words
 from lockstep.records import Accepted
 from lockstep.settings import Settings
 from lockstep.states import Verb
@@ -73,10 +72,12 @@ class LockstepBroker(HookedBroker):
 
         Raises:
           InvalidSettings: a setting is wrong.
-          TypeError: there is no such setting.
+          TypeError: there is no such setting, or a value is of a wrong type.
         """
         if settings is None:
             settings = settings_with(options)
+        elif not isinstance(settings, Settings):
+            raise TypeError("expected Settings; give settings by their names, and middleware=[...]")
         elif options:
             raise TypeError("give settings, or options, but not both")
         self._hooks: dict[str, list[Callable[..., None]]] = {}
@@ -209,13 +210,10 @@ class LockstepBroker(HookedBroker):
         given = message
         if message.actor_name not in self.actors:
             raise UnknownActor(message.actor_name)
-        if type(delay) is float and math.isfinite(delay):
-            delay = math.ceil(delay)  # as in Dramatiq, any number of milliseconds; never sooner than asked
         check_names(given.options, self._knows_option)
         if self._hooks_of("before_enqueue"):
             message = hooked_copy(given)
-            hook_delay = given.options.get("delay") if delay is None else delay
-            self.emit_before("enqueue", message, hook_delay)
+            self.emit_before("enqueue", message, given_delay(given, delay))
             self._hooked_options.update(message.options)
         prepared = prepare(self, message, delay, self.settings.max_payload_bytes, given=given)
         current: Any = CurrentMessage.get_current_message()
@@ -434,7 +432,8 @@ class LockstepBroker(HookedBroker):
         project extends, such as ``TimeLimit``, only the parameters count. ``Retries`` is left out: the broker retries.
 
         Raises:
-          ValueError: no middleware has the class ``before`` or ``after``.
+          ValueError: no middleware has the class ``before`` or ``after``, or the new one would do again what the
+            broker does already.
         """
         self._hooks = {}
         if isinstance(middleware, Retries):
@@ -445,13 +444,18 @@ class LockstepBroker(HookedBroker):
             )
             return
         present = kept_of_kind(self.middleware, middleware)
-        if present is not None and type(present) is not type(middleware):
+        if isinstance(present, type(middleware)) and type(present) is not type(middleware):
             vars(present).update(vars(middleware))
             return
         if present is not None:
             place = self.middleware.index(present)
             self.middleware.remove(present)
-        super().add_middleware(middleware, before=before, after=after)
+        try:
+            super().add_middleware(middleware, before=before, after=after)
+        except ValueError:
+            if present is not None:
+                self.middleware.insert(place, present)
+            raise
         if present is not None and not (before or after):
             self.middleware.insert(place, self.middleware.pop())
         self._hooks = {}

@@ -3,6 +3,7 @@
 Each check returns the value that it was given, or raises ``InvalidMessage`` with the field. Nothing is written here.
 """
 
+import math
 import re
 import time
 from datetime import UTC, datetime
@@ -71,6 +72,11 @@ def check_key(key: object, pointer: str = "/idempotency_key") -> str:
 def check_delay(delay_ms: object, pointer: str = "/delay_ms") -> int:
     """Milliseconds, up to 52 weeks."""
     return check_whole(delay_ms, 0, MAX_DELAY_MS, pointer)
+
+
+def rounded_up(value: object) -> object:
+    """Return a number of milliseconds without its fraction, never sooner; anything else as it is."""
+    return math.ceil(value) if type(value) is float and 0 <= value < math.inf else value
 
 
 def check_eta(eta: object, pointer: str = "/eta") -> int:

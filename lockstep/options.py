@@ -115,8 +115,11 @@ def stored_options(options: Mapping[str, Any], left_out: frozenset[str]) -> dict
         option = OPTIONS.get(name)
         if name in left_out or (value is None and option is not None and not option.none):
             continue
-        is_limit = option is not None and option.check is _limit
-        stored[name] = _NO_LIMIT_MS if is_limit and value in (None, math.inf) else value
+        if option is not None and option.check is _limit and value in (None, math.inf):
+            value = _NO_LIMIT_MS  # noqa: PLW2901
+        elif option is not None and type(value) is float and value == math.inf:
+            value = None  # noqa: PLW2901  (of max_retries and max_backoff the same as infinity)
+        stored[name] = value
     return stored
 
 
@@ -173,7 +176,18 @@ def _limit(value: object, pointer: str) -> object:
 
 
 def _retries(value: object, pointer: str) -> object:
+    """As in Dramatiq, any number: with a fraction, as many as are below it."""
+    if type(value) is float and value >= 0:
+        return value
     return check_whole(value, 0, 2**31, pointer)
+
+
+def _delay(value: object, pointer: str) -> object:
+    return checks.check_delay(checks.rounded_up(value), pointer)
+
+
+def _most(value: object, pointer: str) -> object:
+    return value if value == math.inf else checks.check_ms(value, pointer)
 
 
 def _ttl(value: object, pointer: str) -> object:
@@ -300,7 +314,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "max_retries": Option(check=_retries, none=True),
     "backoff": Option(check=_backoff),
     "min_backoff": Option(check=checks.check_ms),
-    "max_backoff": Option(check=checks.check_ms),
+    "max_backoff": Option(check=_most),
     "retry_when": Option(check=_function, message=False),
     "throws": Option(check=_throws),
     "on_retry_exhausted": Option(check=_name),
@@ -320,7 +334,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "group_completion_callbacks": Option(check=_messages, actor=False, engine=True),
     "message_id": Option(check=checks.check_new_id, actor=False, engine=True, absent=False, field="/id"),
     "idempotency_key": Option(check=checks.check_key, actor=False, engine=True, absent=False),
-    "delay": Option(check=checks.check_delay, actor=False, engine=True, field="/delay_ms"),
+    "delay": Option(check=_delay, actor=False, engine=True, field="/delay_ms"),
     "eta": Option(check=checks.check_eta, actor=False, engine=True),
     # Of an actor it is Dramatiq's own attribute.
     "priority": Option(check=checks.check_priority, actor=False, engine=True, absent=False),

@@ -19,6 +19,7 @@ from lockstep.checks import (
     check_timestamp,
     check_unique,
     find_unstorable,
+    rounded_up,
 )
 from lockstep.envelope import current_encoder, encode
 from lockstep.errors import InvalidMessage, PayloadTooLarge, UnknownActor
@@ -54,11 +55,7 @@ class Prepared(NamedTuple):
     new: NewMessage
     delay_ms: int
     given: Message[Any]  #: as it came, with all its options, before any hook changed it
-
-    @property
-    def hook_delay(self) -> int | None:
-        """The delay in milliseconds as Dramatiq's hooks expect it: None without one."""
-        return self.delay_ms or None
+    hook_delay: int | None  #: the delay in milliseconds as Dramatiq's hooks expect it: None if none was given
 
 
 def hooked_copy(message: Message[Any]) -> Message[Any]:
@@ -127,13 +124,19 @@ def prepare(
         known_by=_known_by(given, group, delay_ms),
         unique_by=unique_by,
     )
-    return Prepared(prepared, new, delay_ms, given)
+    hook_delay = None if given_delay(message, delay) is None else delay_ms
+    return Prepared(prepared, new, delay_ms, given, hook_delay)
+
+
+def given_delay(message: Message[Any], delay: object) -> Any:
+    """Return the delay that holds for a message: that of the call, else its own; as in Dramatiq, any number."""
+    return rounded_up(message.options.get("delay") if delay is None else delay)
 
 
 def _due(message: Message[Any], delay: int | None) -> tuple[int, int | None]:
     """Return the delay in milliseconds, 0 for none, and the time at which the message is due, if it names one."""
-    delay = message.options.get("delay") if delay is None else delay
-    delay_ms = 0 if delay is None else check_delay(delay)
+    given = given_delay(message, delay)
+    delay_ms = 0 if given is None else check_delay(given)
     eta = message.options.get("eta")
     if eta is not None and delay_ms:
         raise InvalidMessage("/eta", "give eta or delay, not both")

@@ -1,5 +1,9 @@
 """What Dramatiq's users do and expect: each is the same here, or refused with the way to do it."""
 
+import math
+import signal
+import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -37,7 +41,11 @@ def test_milliseconds_may_be_any_number(broker: LockstepBroker, start: Start, en
         work.send_with_options(args=("limit",), time_limit=30_000.5, max_age=99_999.9, min_backoff=2.5),
         broker.enqueue(work.message("enqueue"), delay=0.1),
         broker.enqueue(Message("default", "work", ("made",), {}, {}, message_timestamp=now + 0.25)),  # type: ignore[arg-type]
+        broker.enqueue(work.message_with_options(args=("option",), delay=1.5)),
     ]
+    steps = [work.message_with_options(args=(name,), delay=0.5, pipe_ignore=True) for name in ("one", "two")]
+    sent += dramatiq.pipeline(steps).run(delay=1.5).messages
+    sent += dramatiq.group([work.message("group")]).run(delay=0.5).children
     for message in sent:
         assert ended(message.message_id).state is MessageState.DONE
     assert len(ran) == 2 * len(sent)
@@ -49,6 +57,41 @@ def test_milliseconds_may_be_any_number(broker: LockstepBroker, start: Start, en
         with pytest.raises(InvalidMessage) as caught:
             broker.enqueue(Message("default", "work", ("bad",), {}, {}, message_timestamp=bad))  # type: ignore[arg-type]
         assert caught.value.field == "/message_timestamp"
+
+
+def test_retries_may_be_any_number(broker: LockstepBroker, start: Start, ended: Ended) -> None:
+    ran: Counter[str] = Counter()
+    told: list[Any] = []
+
+    @dramatiq.actor(max_retries=2.5, on_retry_exhausted="tell")
+    def work(how: str) -> None:
+        ran[how] += 1
+        if how != "inf" or ran[how] < 12:
+            raise dramatiq.Retry(delay=0.5)
+
+    @dramatiq.actor
+    def tell(data: Any, retries: Any) -> None:
+        told.append(retries)
+
+    @dramatiq.actor(max_retries=math.inf, min_backoff=0, max_backoff=math.inf)
+    def endless() -> None:
+        ran["endless"] += 1
+        if ran["endless"] < 12:
+            raise ValueError("once more")
+
+    start()
+    sent = [work.send("actor"), work.send_with_options(args=("message",), max_retries=1.0)]
+    for message in sent:
+        assert ended(message.message_id).state is MessageState.DEAD
+    for message in (work.send_with_options(args=("inf",), max_retries=math.inf), endless.send()):
+        assert ended(message.message_id).state is MessageState.DONE
+    broker.join("default", timeout=30_000)
+    assert ran == {"actor": 4, "message": 2, "inf": 12, "endless": 12}
+    assert {"retries": 3, "max_retries": 2.5} in told
+    for bad in (-0.5, math.nan, "1", True):
+        with pytest.raises(InvalidMessage) as caught:
+            work.send_with_options(args=("bad",), max_retries=bad)
+        assert caught.value.field == "/max_retries"
 
 
 def test_a_message_that_its_own_actor_sends_again_is_refused_with_the_way_to_do_it(
@@ -102,6 +145,27 @@ def test_a_retry_runs_the_same_message_again_with_the_options_that_it_was_sent_w
     message = work.send()
     assert ended(message.message_id).state is MessageState.DONE
     assert seen == [(message.message_id, None)] * 3
+
+
+def test_a_test_that_emits_process_boot_has_time_limits_and_keeps_its_process(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    broker.emit_after("process_boot")
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+    assert (
+        not broker.owns_process
+    )  # a broken worker must not end the tests, nor one that stops ignore signals
+
+    @dramatiq.actor(time_limit=50, max_attempts=1)
+    def work() -> None:
+        while True:
+            time.sleep(0.01)
+
+    start()
+    death = ended(work.send().message_id).death
+    assert death is not None
+    assert "TimeLimitExceeded" in str(death)
 
 
 def test_a_sender_that_does_not_know_the_actor_is_told_what_is_missing(broker: LockstepBroker) -> None:

@@ -93,7 +93,10 @@ def test_hooks_get_the_final_id_and_the_delay_as_in_dramatiq(
     work.send_with_options(args=("a",), message_id="mine")
     work.send_with_options(args=("a",), message_id="late", delay=60_000)
     broker.enqueue(work.message_with_options(args=("a",), message_id="later"), delay=70_000)
-    assert hook.before == hook.after == [("mine", None), ("late", 60_000), ("later", 70_000)]
+    work.send_with_options(args=("a",), message_id="at-once", delay=0)  # which is given, as any other number
+    broker.enqueue(work.message_with_options(args=("a",), message_id="soon", delay=1.5))
+    told = [("mine", None), ("late", 60_000), ("later", 70_000), ("at-once", 0), ("soon", 2)]
+    assert hook.before == hook.after == told
 
 
 def test_arguments_and_group_that_a_hook_changes_are_what_is_stored(

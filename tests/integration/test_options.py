@@ -100,10 +100,10 @@ TABLE: Final[dict[str, tuple[set[str] | None, set[str] | None]]] = {
     "concurrency": ({"1"}, None),
     "group_concurrency": ({"1"}, None),
     "max_attempts": ({"1"}, {"1"}),
-    "max_retries": ({"0", "1", "1h", "none"}, {"0", "1", "1h", "none"}),
+    "max_retries": ({"0", "1", "1h", "1e6", "inf", "none"}, {"0", "1", "1h", "1e6", "inf", "none"}),
     "backoff": ({"fixed"}, {"fixed", "none"}),
     "min_backoff": (MS, MS | {"none"}),
-    "max_backoff": (MS, MS | {"none"}),
+    "max_backoff": (MS | {"inf"}, MS | {"inf", "none"}),
     "retry_when": ({"function", "error"}, None),
     "throws": ({"error", "errors", "tuple"}, {"none", "tuple"}),
     "on_retry_exhausted": (TEXTS | {"long"}, TEXTS | {"long", "none"}),
@@ -122,14 +122,14 @@ TABLE: Final[dict[str, tuple[set[str] | None, set[str] | None]]] = {
     "group_completion_callbacks": (None, {"list", "tuple", "none"}),
     "message_id": (None, TEXTS),
     "idempotency_key": (None, TEXTS),
-    "delay": (None, {"0", "1", "1h", "none"}),
+    "delay": (None, {"0", "1", "1e6", "1h", "none"}),
     "eta": (None, {"none"}),  # the numbers are times of long ago
     "priority": (None, {"0", "1"}),
     "callback_url": (None, NOWHERE),
     "depends_on": (None, NOWHERE),
 }
 #: What has no record as done: it is due later, is older than it may be, or leaves none.
-LATER: Final = {("delay", "1h"), ("max_age", "1"), ("retention", "0"), ("retention", "1")}
+LATER: Final = {("delay", "1h"), ("delay", "1e6"), ("max_age", "1"), ("retention", "0"), ("retention", "1")}
 #: Names of actors may be any text here; the test has one actor, ``x``.
 NAMES: Final = {"on_success"}
 
