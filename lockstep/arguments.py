@@ -8,7 +8,7 @@ from inspect import Parameter, signature
 from string import Formatter
 from typing import Any, Final
 
-from dramatiq import Actor, Message
+from dramatiq import Actor, GenericActor, Message
 
 from lockstep.checks import check_group, check_maker, check_text, find_unstorable, kind, member
 from lockstep.envelope import SCALARS, OrjsonEncoder, current_encoder
@@ -46,6 +46,8 @@ class Parameters:
 @lru_cache(maxsize=4096)
 def parameters_of(fn: Callable[..., Any]) -> Parameters:
     """What ``fn`` takes, worked out once."""
+    if isinstance(fn, GenericActor) and type(fn).__call__ is GenericActor.__call__:
+        fn = fn.perform  # a class-based actor passes everything on to it
     all_of = tuple(signature(fn).parameters.values())
     names = {parameter.kind: parameter.name for parameter in all_of}
     single = [parameter for parameter in all_of if parameter.kind in {*_BY_PLACE, *_BY_NAME}]

@@ -147,6 +147,31 @@ def test_a_retry_runs_the_same_message_again_with_the_options_that_it_was_sent_w
     assert seen == [(message.message_id, None)] * 3
 
 
+def test_a_class_based_actor_has_keys_and_arguments_that_are_checked(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    ran: list[tuple[str, int]] = []
+
+    class Work(dramatiq.GenericActor):
+        class Meta:
+            group_by = "{shop}"
+            validate = staticmethod(lambda cents: None if cents > 0 else 1 / 0)
+
+        def perform(self, shop: str, cents: int = 1) -> None:
+            ran.append((shop, cents))
+
+    work: Any = Work
+    start()
+    sent = [work.send("a"), work.send("a", 2), work.send(shop="a", cents=3)]
+    for message in sent:
+        record = ended(message.message_id)
+        assert (record.state, record.group) == (MessageState.DONE, "a")
+    assert ran == [("a", 1), ("a", 2), ("a", 3)]
+    for wrong in (work.send, lambda: work.send("a", 1, 2), lambda: work.send("a", -1)):
+        with pytest.raises(InvalidMessage):
+            wrong()
+
+
 def test_a_test_that_emits_process_boot_has_time_limits_and_keeps_its_process(
     broker: LockstepBroker, start: Start, ended: Ended
 ) -> None:
