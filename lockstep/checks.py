@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import unquote
 
+from dramatiq.common import q_name
 from dramatiq.encoder import Encoder
 
 from lockstep import parsing
@@ -18,6 +19,7 @@ from lockstep.errors import InvalidMessage
 MAX_BATCH: Final = 1000  #: messages that are enqueued together
 MAX_GROUP: Final = 256  #: characters
 MAX_ID: Final = 128  #: characters
+MAX_QUEUE: Final = 256  #: characters
 MAX_KEY: Final = 255  #: characters of an idempotency key
 MAX_DELAY_MS: Final = 52 * 7 * 86_400_000  #: milliseconds, 52 weeks
 MAX_PAST_MS: Final = 86_400_000  #: milliseconds that an eta may be in the past: clocks and queues are late
@@ -31,6 +33,7 @@ RESERVED: Final = ("callback_url", "depends_on")
 _UNIQUE: Final = {"until_started": "started", "until_finished": "finished"}
 
 _MOST: Final = 2**63  #: above it, neither JSON nor Redis keep a whole number
+_QUEUE: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 _DOTS: Final = frozenset({".", ".."})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -38,6 +41,14 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def check_group(group: object, pointer: str = "/group") -> str:
     """A group key: any non-empty text up to 256 characters, and nothing in it is special."""
     return check_text(group, MAX_GROUP, pointer)
+
+
+def check_queue(name: object, pointer: str = "/queue") -> str:
+    """The name of a queue, by Dramatiq's rule for actors; that of its delayed messages stands for the queue itself."""
+    queue = q_name(check_text(name, MAX_QUEUE, pointer))
+    if not _QUEUE.fullmatch(queue):
+        raise InvalidMessage(pointer, "expected a letter or _, then letters, digits, '.', '_' and '-'")
+    return queue
 
 
 def check_id(message_id: object, pointer: str = "/id") -> str:

@@ -15,6 +15,7 @@ from lockstep.checks import (
     check_delay,
     check_eta,
     check_new_id,
+    check_queue,
     check_retention,
     check_timestamp,
     check_unique,
@@ -109,7 +110,7 @@ def prepare(
     delay_ms, eta_ms = _due(message, delay)
     message_id = check_new_id(message.options.get("message_id", _id_of(actor, message)))
     prepared: Message[Any] = Message(
-        message.queue_name, message.actor_name, message.args, message.kwargs, options, message_id,
+        _queue_of(actor, message), message.actor_name, message.args, message.kwargs, options, message_id,
         check_timestamp(message.message_timestamp),
     )  # fmt: skip
     new = NewMessage(
@@ -124,8 +125,13 @@ def prepare(
         known_by=_known_by(given, group, delay_ms),
         unique_by=unique_by,
     )
-    hook_delay = None if given_delay(message, delay) is None else delay_ms
-    return Prepared(prepared, new, delay_ms, given, hook_delay)
+    return Prepared(prepared, new, delay_ms, given, None if given_delay(message, delay) is None else delay_ms)
+
+
+def _queue_of(actor: "Actor[Any, Any]", message: Message[Any]) -> str:
+    if message.queue_name == actor.queue_name:
+        return actor.queue_name
+    return check_queue(message.queue_name)  # of a message that was made by hand
 
 
 def given_delay(message: Message[Any], delay: object) -> Any:
