@@ -118,7 +118,7 @@ def stored_options(options: Mapping[str, Any], left_out: frozenset[str]) -> dict
         if option is not None and option.check is _limit and value in (None, math.inf):
             value = _NO_LIMIT_MS  # noqa: PLW2901
         elif option is not None and type(value) is float and value == math.inf:
-            value = None  # noqa: PLW2901  (of max_retries and max_backoff the same as infinity)
+            value = None  # noqa: PLW2901  (of max_retries the same as infinity)
         stored[name] = value
     return stored
 
@@ -176,18 +176,14 @@ def _limit(value: object, pointer: str) -> object:
 
 
 def _retries(value: object, pointer: str) -> object:
-    """As in Dramatiq, any number: with a fraction, as many as are below it."""
-    if type(value) is float and value >= 0:
+    """Return any whole number, also written as 3.0; infinity is no limit, as in Dramatiq."""
+    if type(value) is float and (value == math.inf or (value >= 0 and value.is_integer())):
         return value
     return check_whole(value, 0, 2**31, pointer)
 
 
 def _delay(value: object, pointer: str) -> object:
     return checks.check_delay(checks.rounded_up(value), pointer)
-
-
-def _most(value: object, pointer: str) -> object:
-    return value if value == math.inf else checks.check_ms(value, pointer)
 
 
 def _ttl(value: object, pointer: str) -> object:
@@ -314,7 +310,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "max_retries": Option(check=_retries, none=True),
     "backoff": Option(check=_backoff),
     "min_backoff": Option(check=checks.check_ms),
-    "max_backoff": Option(check=_most),
+    "max_backoff": Option(check=checks.check_ms),
     "retry_when": Option(check=_function, message=False),
     "throws": Option(check=_throws),
     "on_retry_exhausted": Option(check=_name),

@@ -63,7 +63,7 @@ def test_retries_may_be_any_number(broker: LockstepBroker, start: Start, ended: 
     ran: Counter[str] = Counter()
     told: list[Any] = []
 
-    @dramatiq.actor(max_retries=2.5, on_retry_exhausted="tell")
+    @dramatiq.actor(max_retries=3.0, on_retry_exhausted="tell")
     def work(how: str) -> None:
         ran[how] += 1
         if how != "inf" or ran[how] < 12:
@@ -73,7 +73,7 @@ def test_retries_may_be_any_number(broker: LockstepBroker, start: Start, ended: 
     def tell(data: Any, retries: Any) -> None:
         told.append(retries)
 
-    @dramatiq.actor(max_retries=math.inf, min_backoff=0, max_backoff=math.inf)
+    @dramatiq.actor(max_retries=math.inf, min_backoff=0)
     def endless() -> None:
         ran["endless"] += 1
         if ran["endless"] < 12:
@@ -87,8 +87,8 @@ def test_retries_may_be_any_number(broker: LockstepBroker, start: Start, ended: 
         assert ended(message.message_id).state is MessageState.DONE
     broker.join("default", timeout=30_000)
     assert ran == {"actor": 4, "message": 2, "inf": 12, "endless": 12}
-    assert {"retries": 3, "max_retries": 2.5} in told
-    for bad in (-0.5, math.nan, "1", True):
+    assert {"retries": 3, "max_retries": 3} in told
+    for bad in (-1.0, 1.5, math.nan, "1", True):
         with pytest.raises(InvalidMessage) as caught:
             work.send_with_options(args=("bad",), max_retries=bad)
         assert caught.value.field == "/max_retries"
@@ -198,6 +198,25 @@ def test_a_sender_that_does_not_know_the_actor_is_told_what_is_missing(broker: L
     with pytest.raises(UnknownActor, match="declare it") as caught:
         broker.enqueue(Message("default", "elsewhere", (1,), {}, {}))
     assert caught.value.field == "/actor"
+
+
+def test_a_message_made_by_hand_names_a_queue_that_there_can_be(
+    broker: LockstepBroker, start: Start, ended: Ended
+) -> None:
+    @dramatiq.actor
+    def work() -> None: ...
+
+    for name in ("", "x y", "a:b", "{a}", "é", "1a", "x" * 300, 5, None, b"default", ["default"]):
+        with pytest.raises(InvalidMessage) as caught:
+            broker.enqueue(Message(name, "work", (), {}, {}))  # type: ignore[arg-type]
+        assert caught.value.field == "/queue"
+    assert broker.store.queues() == []
+    start()
+    for name in ("default.DQ", "default.XQ"):  # as messages are that Dramatiq's own brokers delayed
+        message = broker.enqueue(Message(name, "work", (), {}, {}))
+        assert message.queue_name == "default"
+        assert ended(message.message_id).state is MessageState.DONE
+    assert broker.enqueue(Message("other", "work", (), {}, {})).queue_name == "other"
 
 
 def test_a_sender_may_declare_an_actor_that_runs_elsewhere(

@@ -103,7 +103,7 @@ TABLE: Final[dict[str, tuple[set[str] | None, set[str] | None]]] = {
     "max_retries": ({"0", "1", "1h", "1e6", "inf", "none"}, {"0", "1", "1h", "1e6", "inf", "none"}),
     "backoff": ({"fixed"}, {"fixed", "none"}),
     "min_backoff": (MS, MS | {"none"}),
-    "max_backoff": (MS | {"inf"}, MS | {"inf", "none"}),
+    "max_backoff": (MS, MS | {"none"}),
     "retry_when": ({"function", "error"}, None),
     "throws": ({"error", "errors", "tuple"}, {"none", "tuple"}),
     "on_retry_exhausted": (TEXTS | {"long"}, TEXTS | {"long", "none"}),
