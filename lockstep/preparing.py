@@ -3,6 +3,7 @@
 Nothing is written here: what is wrong with a message is known before Redis hears of it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -190,10 +191,10 @@ def _id_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str:
 def _extra(actor: "Actor[Any, Any]", options: Mapping[str, Any], group: str | None) -> dict[str, object]:
     """What few messages have."""
     extra: dict[str, object] = {}
-    # Of an actor it is Dramatiq's own attribute, which may be any number: of those that mean nothing here, none counts.
+    # Of an actor it is Dramatiq's own attribute, which may be any number: those beyond the levels keep their side.
     priority = options.get("priority", actor.priority)
-    if type(priority) is int and 0 < priority <= MAX_PRIORITY:
-        extra["priority"] = priority
+    if isinstance(priority, int | float) and priority > 0:
+        extra["priority"] = math.ceil(min(priority, MAX_PRIORITY))
     # A message without a group has no place to hold.
     if options.get("hold_place", actor.options.get("hold_place")) and group is not None:
         extra["hold_place"] = True

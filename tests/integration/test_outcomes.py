@@ -409,16 +409,21 @@ def test_priority_and_hold_place_come_from_the_message_else_from_its_actor(broke
     @dramatiq.actor(queue_name="p", priority=4, group="held", hold_place=True)
     def held(n: int) -> None: ...
 
-    @dramatiq.actor(queue_name="p", priority=10)
+    @dramatiq.actor(queue_name="p", priority=-1)
     def plain(n: int) -> None: ...
+
+    @dramatiq.actor(queue_name="p", priority=20)
+    def later(n: int) -> None: ...
 
     ids = [
         *(plain.send(n).message_id for n in range(2)),
         plain.send_with_options(args=(2,), priority=9, hold_place=True).message_id,
+        later.send(5).message_id,
         held.send_with_options(args=(3,), delay=60_000).message_id,
         held.send_with_options(args=(4,), delay=60_000, priority=0, hold_place=False).message_id,
     ]
     levels = [broker.store.command("LRANGE", broker.store.shards("p")[0].prefix + name, 0, -1)
               for name in ("ready", "ready:9", "ready:4")]  # fmt: skip
-    assert levels == [[f"m:{id_}".encode() for id_ in ids[:2]], [f"m:{ids[2]}".encode()], []]
-    assert [broker.store.message(id_).state for id_ in ids[3:]] == ["backoff", "scheduled"]
+    first, lowest = ([f"m:{id_}".encode() for id_ in some] for some in (ids[:2], ids[2:4]))
+    assert levels == [first, lowest, []]
+    assert [broker.store.message(id_).state for id_ in ids[4:]] == ["backoff", "scheduled"]
