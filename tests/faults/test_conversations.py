@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.posting import post_message
 from tests.support.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -129,9 +130,7 @@ def test_each_conversation_arrives_whole_and_in_order(redis_url: str, stack: Exi
                 "customer_id": f"customer-{conversation}",
                 "body": str(n),
             }
-            answer = api.post("/api/v1/messages", json={"actor": "messages.deliver", "kwargs": kwargs})
-            assert answer.status_code == 202, answer.text
-            ids.append(answer.json()["id"])
+            ids.append(post_message(api.post, "", {"actor": "messages.deliver", "kwargs": kwargs}))
         if n in KILLS_AT:
             wait_for("both workers are busy", lambda: receiver.held > THREADS)
             os.killpg(workers.pop(0).pid, signal.SIGKILL)

@@ -57,13 +57,15 @@ def test_frozen_redis_is_no_takeover(run):
 
 
 def _while_working(run: FaultRun, name: str, every: float, *command: str) -> int:
-    """Send a command again and again while workers work; answers how often it was."""
+    """Send a command again and again while workers work; answers how often it was, which is 20 times at least."""
     run.start(2)
     run.load(groups=10, each=40, seconds=0.05)
     times = 0
     with redis.Redis.from_url(run.environment["REDIS_URL"]) as client:
         with run.fault(FaultKind.NOISE, name):
-            while run.unfinished() > 0 and times < 200:
+            while (run.unfinished() > 0 or times < 20) and times < 200:
+                if run.unfinished() == 0:  # this process was slower than the workers
+                    run.load(groups=10, each=10, seconds=0.05)
                 client.execute_command(*command)
                 times += 1
                 time.sleep(every)
@@ -75,7 +77,7 @@ def _while_working(run: FaultRun, name: str, every: float, *command: str) -> int
 
 
 def test_scripts_flushed_again_and_again(run):
-    assert _while_working(run, "flushed", 0.1, "SCRIPT", "FLUSH") > 10
+    _while_working(run, "flushed", 0.1, "SCRIPT", "FLUSH")
     with redis.Redis.from_url(run.environment["REDIS_URL"]) as client:
         assert client.info("errorstats")["errorstat_NOSCRIPT"]["count"] > 10
     run.bit("flushed")
@@ -87,7 +89,6 @@ def test_scripts_flushed_again_and_again(run):
 def test_connections_killed_again_and_again(run):
     before = _connections(run)
     times = _while_working(run, "dropped", 0.2, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    assert times > 5
     assert _connections(run) - before > 2 * times  # those killed were opened again
     run.bit("dropped")
     verdict = run.verdict()

@@ -149,18 +149,23 @@ class Shop(Supervised):
         draft.replace(self.directory / "provider")
 
     def order(self, customer: str, ids: Iterable[str]) -> None:
-        """Send orders of a customer, whose ids are those of the messages."""
+        """Send orders of a customer, whose ids are those of the messages; again while Redis does not answer."""
         messages = [
             {"actor": "charge", "kwargs": {"customer": customer, "order": id_}, "id": id_} for id_ in ids
         ]
-        answer = httpx.post(
-            f"{self.url}/api/v1/messages/batch",
-            json={"messages": messages},
-            headers={"Authorization": f"Bearer {KEY}"},
-            trust_env=False,
-            timeout=PATIENCE,
-        )
-        assert answer.status_code == 202, answer.text
+
+        def post() -> httpx.Response | None:
+            answer = httpx.post(
+                f"{self.url}/api/v1/messages/batch",
+                json={"messages": messages},
+                headers={"Authorization": f"Bearer {KEY}"},
+                trust_env=False,
+                timeout=PATIENCE,
+            )
+            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
+
+        answer = wait_for("the orders are answered", post)
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
 
     def wait_for_state(self, message: str, state: str) -> None:
         wait_for(f"{message} is {state}", lambda: self.store.message(message).state == state)

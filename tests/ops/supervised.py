@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sysconfig
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lockstep.settings import Settings
 from lockstep.store import Store
 from lockstep.supervision.control import Control, Program, ProgramState
 from lockstep.supervision.place import Place
+from tests.support.posting import post_message
 from tests.support.waiting import PATIENCE, wait_for
 
 #: How long something may take on a machine that has much else to do.
@@ -134,9 +136,7 @@ class Supervised:
 
     def send(self, message: Mapping[str, Any]) -> str:
         """Send a message over HTTP; its id."""
-        answer = httpx.post(f"{self.url}/api/v1/messages", json=dict(message), trust_env=False)
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
+        return post_message(partial(httpx.post, trust_env=False, timeout=PATIENCE), self.url, message)
 
 
 LIVE = {ProgramState.STARTING, ProgramState.RUNNING}

@@ -19,6 +19,7 @@ from lockstep.settings import Settings
 from lockstep.states import MessageState
 from lockstep.store import Store
 from tests.support.fleet import SCRIPTS, Program, free_port, ready
+from tests.support.posting import post_message
 from tests.support.waiting import PATIENCE, wait_for
 from tests.support.worker import alive
 
@@ -81,11 +82,7 @@ class Platform:
     def send(self, port: int, group: str, number: int, seconds: float = 0.0) -> str:
         """Send one message over HTTP; its id."""
         kwargs = {"group": group, "number": number, "file": str(self.lines), "seconds": seconds}
-        answer = self.http.post(
-            f"http://127.0.0.1:{port}/api/v1/messages", json={"actor": "writes", "kwargs": kwargs}
-        )
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
+        return post_message(self.http.post, f"http://127.0.0.1:{port}", {"actor": "writes", "kwargs": kwargs})
 
     def written(self) -> dict[str, list[int]]:
         """Numbers by group, in the order in which their messages ended."""

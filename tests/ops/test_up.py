@@ -9,15 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.support.broken import broken_later
+from tests.support.posting import post_message
 from tests.support.waiting import PATIENCE
 
 DEADLINE = PATIENCE
+#: Seconds; no message would be done in time if it waited for a lease.
+LONG_LEASE = str(round(2 * DEADLINE))
 MESSAGE = {
     "actor": "messages.deliver",
     "kwargs": {"instance_id": "instance-123", "customer_id": "customer-456", "body": "hello"},
@@ -101,6 +105,17 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
             os.kill(pid, signal.SIGKILL)
 
 
+post = partial(httpx.post, timeout=DEADLINE)
+
+
+def state_of(up: Up, message_id: str) -> str | None:
+    """The state of a message; None while Redis does not answer."""
+    state: str | None = (
+        httpx.get(f"{up.url}/api/v1/messages/{message_id}", timeout=DEADLINE).json().get("state")
+    )
+    return state
+
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 
@@ -110,13 +125,9 @@ def test_a_message_is_done_and_nothing_is_left_running(start: Callable[..., Up],
     up = start()
     up.wait_until_told()
     assert len(up.relatives()) >= 6  # itself, Redis, supervisord, web, worker, scheduler
-    assert httpx.get(f"{up.url}/readyz").status_code == 200
+    message_id = post_message(post, up.url, MESSAGE)
 
-    answer = httpx.post(f"{up.url}/api/v1/messages", json=MESSAGE)
-
-    assert answer.status_code == 202
-    message = f"{up.url}/api/v1/messages/{answer.json()['id']}"
-    wait_for(lambda: httpx.get(message).json()["state"] == "done", up.log)
+    wait_for(lambda: state_of(up, message_id) == "done", up.log)
     assert up.stop(signum) == 0, up.output
     assert up.relatives() == []
     assert Path(os.devnull).is_char_device()  # supervisord deletes its pid file
@@ -124,17 +135,16 @@ def test_a_message_is_done_and_nothing_is_left_running(start: Callable[..., Up],
 
 @linux
 def test_data_are_kept_and_work_goes_on_at_once(start: Callable[..., Up]) -> None:
-    first = start()
+    first = start(LEASE_SECONDS=LONG_LEASE)
     first.wait_until_told()
-    message_id = httpx.post(f"{first.url}/api/v1/messages", json={**MESSAGE, "delay_ms": 1000}).json()["id"]
+    message_id = post_message(post, first.url, {**MESSAGE, "delay_ms": 1000})
     assert first.stop(signal.SIGINT) == 0
 
-    second = start()
+    second = start(LEASE_SECONDS=LONG_LEASE)
     second.wait_until_told()
 
-    message = f"{second.url}/api/v1/messages/{message_id}"
-    # Far below the hold-off of LEASE_SECONDS that a Redis which may have forgotten leases would need.
-    wait_for(lambda: httpx.get(message).json()["state"] == "done", second.log, seconds=15)
+    # Below the hold-off of LEASE_SECONDS that a Redis which may have forgotten leases would need.
+    wait_for(lambda: state_of(second, message_id) == "done", second.log)
     assert second.stop(signal.SIGINT) == 0
 
 
@@ -180,7 +190,7 @@ def test_the_demo_sends_messages_that_are_done(start: Callable[..., Up]) -> None
     up.wait_until_told()
 
     def totals() -> dict[str, int]:
-        (queue,) = httpx.get(f"{up.url}/api/v1/queues").json()["items"]
+        (queue,) = httpx.get(f"{up.url}/api/v1/queues", timeout=DEADLINE).json()["items"]
         return dict(queue["totals"]["attempts"])
 
     wait_for(lambda: totals()["done"] >= 3, up.log)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from lockstep.supervision.place import Place
 from tests.ops.supervised import LONG, parsed
 from tests.ops.test_up import FAILS_LATER, Up, free_port
 from tests.ops.traffic import ACTOR, Runs, Traffic
-from tests.support.waiting import wait_for
+from tests.support.posting import post_message
+from tests.support.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -73,11 +75,15 @@ class Fleet:
 
     def send(self) -> str:
         body = {"actor": "number", "kwargs": {"group": "beside", "n": 1, "sent": time.time()}}
-        return str(httpx.post(f"{self.up.url}/api/v1/messages", json=body).json()["id"])
+        return post_message(partial(httpx.post, timeout=PATIENCE), self.up.url, body)
 
     def works(self) -> None:
         message_id = self.send()
         wait_for("a message is done", lambda: self.store.message(message_id).state == "done", LONG)
+
+    def ready(self) -> set[str]:
+        """The types of process of which one is ready."""
+        return {str(one.type) for one in self.store.processes.listing() if one.state is ProcessState.READY}
 
     @contextmanager
     def always_ready(self, *kinds: str) -> Iterator[None]:
@@ -90,9 +96,7 @@ class Fleet:
             nonlocal looks
             while not ended.wait(0.02):
                 looks += 1
-                records = self.store.processes.listing()
-                ready = {str(one.type) for one in records if one.state is ProcessState.READY}
-                missing.extend(kind for kind in kinds if kind not in ready)
+                missing.extend(set(kinds) - self.ready())
 
         thread = threading.Thread(target=look)
         thread.start()
@@ -118,6 +122,7 @@ class Fleet:
 def fleet() -> Iterator[Fleet]:
     with tempfile.TemporaryDirectory(prefix="lockstep-") as directory:
         fleet = Fleet(Path(directory).resolve())
+        wait_for("all run", lambda: len(fleet.ready()) == 3 and all(fleet.pids().values()), LONG)
         yield fleet
         fleet.clear()
 
@@ -161,7 +166,7 @@ def test_a_release_that_does_not_start_leaves_everything_running(fleet: Fleet, k
     assert failed.returncode == 3, failed.stdout + failed.stderr
     assert f"stopped at {kind}-0: its substitute does not start, so it still runs" in failed.stderr
     assert "broken since" in failed.stderr
-    assert fleet.pids() == before
+    assert fleet.pids() == before, fleet.up.output
     fleet.works()
 
 
