@@ -304,8 +304,9 @@ def _merge_redis(values: dict[str, Any]) -> dict[str, str]:
     """Set what REDIS_URL says of certificates in the settings for it; return what contradicts it."""
     url = values.get("redis_url")
     address = RedisAddress.parse(url) if url else None
-    if address is None:
-        return {}
+    if address is None or not address.tls:  # who names a certificate means that nobody else can listen
+        lost = "redis_ca_file" in values
+        return {"REDIS_CA_FILE": "has no effect: REDIS_URL does not begin with rediss://"} if lost else {}
     problems = {}
     for name, option, value in (
         ("redis_tls_verify", "ssl_cert_reqs", address.verified),

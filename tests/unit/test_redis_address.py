@@ -170,6 +170,12 @@ def test_settings_and_url_agree_on_certificates(tmp_path: Path) -> None:
     assert "REDIS_CA_FILE: contradicts" in text
 
 
+@pytest.mark.parametrize("given", [{}, {"REDIS_HOST": "h"}, {"REDIS_URL": "redis://h"}], ids=str)
+def test_certificates_without_tls_are_refused(given: dict[str, str]) -> None:
+    with pytest.raises(InvalidSettings, match="REDIS_CA_FILE: has no effect"):
+        Settings.load({**given, "REDIS_CA_FILE": CA}, env_file="")
+
+
 def test_host_and_port_are_checked_too() -> None:
     settings = Settings.load({"REDIS_HOST": "::1", "REDIS_PORT": "7000"}, env_file="")
     assert settings.redis_address == RedisAddress(host="::1", port=7000, verified=True)
