@@ -16,9 +16,13 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from lockstep.errors import Permanent
 from lockstep.printable import printable, printable_lines, printable_traceback
 from lockstep.settings import Settings
+from lockstep.unhandled import log_unhandled
 
 #: Libraries whose every step would be a line at info.
 _QUIET: Final = ("httpx", "httpcore", "asyncio")
+
+#: What is written in place of a line whose values cannot be shown.
+_LOST: Final = "a line of %s (line %d of its file) cannot be written: %s"
 
 #: Values that are a traceback or a stack already.
 _OF_SEVERAL_LINES: Final = frozenset({"exception", "stack"})
@@ -45,7 +49,25 @@ def get_logger(name: str) -> Logger:
     return Logger(logging.getLogger(name), processors=own, context={})
 
 
-class _CurrentStderr(logging.StreamHandler[TextIO]):
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes a line about a line that cannot be written, in place of a traceback that nothing escapes."""
+
+    _failing = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (its name in logging)
+        """Say which part wrote it, and what was raised; nothing, if that fails as well: nobody can read it."""
+        if self._failing:
+            return
+        error = sys.exc_info()[1]
+        facts = (record.name, record.lineno, type(error).__name__)
+        self._failing = True
+        try:
+            self.emit(logging.LogRecord(__name__, logging.ERROR, "", 0, _LOST, facts, None))
+        finally:
+            self._failing = False
+
+
+class _CurrentStderr(_Handler):
     """Writes to what ``sys.stderr`` is now: a Dramatiq worker replaces it after its start."""
 
     def __init__(self) -> None:
@@ -74,7 +96,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    handler = _CurrentStderr() if stream is None else logging.StreamHandler(stream)
+    handler = _CurrentStderr() if stream is None else _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
@@ -91,6 +113,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     handler.addFilter(_said_once)
     root.addHandler(handler)
     root.setLevel(level)
+    log_unhandled(get_logger("lockstep.process"))
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     # Its workers tell every step of their start and stop, beside ours; who looks for a fault may want them.
@@ -139,7 +162,7 @@ def _printable(logger: WrappedLogger, method: str, event: EventDict) -> EventDic
 def _shown(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return printable_lines(value) if name in _OF_SEVERAL_LINES else printable(value)
-    if value is None or isinstance(value, int | float) or name == "exc_info":
+    if value is None or type(value) in (bool, int, float) or name == "exc_info":
         return value
     shown = repr(value)  # as the renderer would show it
     return value if shown.isprintable() else printable(shown)

@@ -4,7 +4,9 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +22,13 @@ from lockstep.settings import Settings
 def as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    hooks = threading.excepthook, sys.unraisablehook, sys.excepthook
+    # Not those of pytest, which keep what is raised for themselves.
+    threading.excepthook, sys.unraisablehook = threading.__excepthook__, sys.__unraisablehook__
+    sys.excepthook = sys.__excepthook__
     yield
+    threading.excepthook, sys.unraisablehook, sys.excepthook = hooks
+    logging.captureWarnings(False)
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     root.handlers[:] = handlers
@@ -150,3 +158,104 @@ def test_a_message_that_is_put_back_is_not_told_as_skipped(settlement: str | Non
     logging.getLogger("dramatiq.worker.WorkerThread").warning("Message %s was skipped.", message)
 
     assert len(lines(stream)) == told
+
+
+#: Clears the screen, and forges a line.
+FORGED = "\x1b[2J\n2026-01-01T00:00:00Z [info     ] all is well\x9b"
+
+
+class Undeletable:
+    def __del__(self) -> None:
+        raise ValueError(FORGED)
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise ValueError(FORGED)
+
+
+class OddNumber(int):
+    def __repr__(self) -> str:
+        return FORGED
+
+
+def fail() -> None:
+    raise ValueError(FORGED)
+
+
+def in_a_thread() -> None:
+    thread = threading.Thread(target=fail, name=FORGED)
+    thread.start()
+    thread.join()
+
+
+def in_the_main_thread() -> None:
+    try:
+        fail()
+    except ValueError as error:
+        sys.excepthook(ValueError, error, error.__traceback__)
+
+
+def while_deleting() -> None:
+    Undeletable()
+
+
+def as_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(FORGED, stacklevel=1)
+
+
+UNHANDLED = [in_a_thread, in_the_main_thread, while_deleting, as_a_warning]
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+@pytest.mark.parametrize("happens", UNHANDLED, ids=lambda one: one.__name__)
+def test_what_nobody_handles_is_a_line_of_the_log(
+    happens: Callable[[], None], log_format: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream = configured(log_format)
+    happens()
+    assert capfd.readouterr().err == ""
+    written = stream.getvalue()
+    assert written
+    if log_format == "json":
+        assert all(isinstance(line, dict) for line in lines(stream))
+    else:
+        assert "\x1b" not in written and "\x9b" not in written
+        assert not any(line.startswith("2026-01-01") for line in written.splitlines())
+
+
+def test_ctrl_c_and_the_end_of_a_thread_are_no_faults(capfd: pytest.CaptureFixture[str]) -> None:
+    stream = configured()
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert stream.getvalue() == ""
+    assert "KeyboardInterrupt" in capfd.readouterr().err
+
+
+def test_a_hook_of_the_application_stays() -> None:
+    heard: list[Any] = []
+    threading.excepthook = heard.append
+    stream = configured()
+    in_a_thread()
+    assert len(heard) == 1
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_a_value_that_cannot_be_shown_costs_its_line_and_no_more(
+    log_format: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream = configured(log_format)
+    structlog.get_logger().warning("message.retry", value=Unshowable())
+    logging.getLogger("library").warning("%s", Unshowable())
+    structlog.get_logger().warning("message.retry", value=OddNumber(5))
+    assert capfd.readouterr().err == ""
+    first, second, third = stream.getvalue().splitlines()
+    assert "cannot be written: ValueError" in first
+    assert "a line of library" in second
+    assert "message.retry" in third
+    assert "\x1b" not in stream.getvalue()
