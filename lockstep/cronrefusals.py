@@ -68,17 +68,44 @@ def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
 
 
 def _actor_at(file: str, line: int) -> str:
-    """The name of the actor whose decorators, or whose whole definition, have a line; empty when there is none."""
+    """Return the name of the actor that an expression on a line is for; empty when the source does not say.
+
+    It is in a decorator of the actor, in its class, or in a variable that either of them names.
+    """
     try:
         tree = ast.parse(Path(file).read_bytes())
     except (OSError, SyntaxError, ValueError):  # no source is there, or another one than what was imported
         return ""
+    variables = {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and _has(node, line)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for name, place in _actors(tree):
+        used = {node.id for node in ast.walk(place) if isinstance(node, ast.Name)}
+        if _has(place, line) or used & variables:
+            return name
+    return ""
+
+
+def _actors(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
+    """Find what may be an actor: its name, and where its options are."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for decorator in node.decorator_list:
-                if decorator.lineno <= line <= (decorator.end_lineno or 0):
-                    return _given_name(decorator) or node.name
-    return ""
+                yield _given_name(decorator) or node.name, decorator
+        elif isinstance(node, ast.ClassDef):
+            for meta in node.body:
+                if isinstance(meta, ast.ClassDef) and meta.name == "Meta":
+                    yield node.name, meta
+        elif isinstance(node, ast.Call) and (name := _given_name(node)):
+            yield name, node
+
+
+def _has(node: Any, line: int) -> bool:
+    return bool(node.lineno <= line <= (node.end_lineno or 0))
 
 
 def _given_name(decorator: ast.expr) -> str:

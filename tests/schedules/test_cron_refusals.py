@@ -54,6 +54,31 @@ def test_a_module_that_calls_periodiq_is_named_with_its_line(
     assert why in told
 
 
+#: Where an expression may be, and the actor that it is for.
+PLACES = {
+    "class": (
+        "class Daily(dramatiq.GenericActor):\n    class Meta:\n        periodic = cron('@reboot')\n",
+        "Daily",
+    ),
+    "variable": (
+        "EVERY = cron('@reboot')\n@dramatiq.actor\ndef other(): ...\n"
+        "@dramatiq.actor(periodic=EVERY)\ndef daily(): ...\n",
+        "daily",
+    ),
+    "call": ("daily = dramatiq.actor(print, actor_name='daily', periodic=cron('@reboot'))\n", "daily"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_actor_is_named_wherever_the_expression_is(tmp_path: Path, place: str) -> None:
+    source, actor = PLACES[place]
+    file = tmp_path / "cron_places.py"
+    file.write_text("import dramatiq\nfrom periodiq import cron\n" + source)
+    with pytest.raises(KeyError) as raised:
+        exec(compile(file.read_text(), str(file), "exec"), {"__name__": "cron_places"})
+    assert f": {actor}: periodic: periodiq cannot read '@reboot'" in (cron_refusal(raised.value) or "")
+
+
 @pytest.mark.parametrize(
     ("expression", "why"),
     [
