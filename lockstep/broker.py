@@ -202,6 +202,8 @@ class LockstepBroker(HookedBroker):
             message, new = one.message, one.new
             if answer.duplicate and answer.id != new.id:
                 self.store.results.note_repeat(new.id, answer.id)
+            if "pipe_target" in message.options:
+                self.store.results.note_steps(message.queue_name, answer.id, message.options)
             log.debug("message.enqueued", queue=message.queue_name, group=new.group, message_id=new.id)
             self.emit_after("enqueue", message, one.hook_delay)
         return accepted

@@ -68,13 +68,14 @@ class StoreResults(ResultBackend):
         """Return the result of a message; with ``block``, wait for it up to ``timeout`` milliseconds (10 seconds).
 
         Raises:
-          ResultFailure: the message ended in any other way than done; raised at once, also while waiting.
+          ResultFailure: the message ended in any other way than done, or an earlier step of its pipeline did;
+            raised at once, also while waiting.
           ResultMissing: there is no result, and without ``block`` that may be because it is not there yet. With
             ``block``: the message ended, and its result was never stored or has expired.
           ResultTimeout: the message has not ended, or nothing is known of it, because it was not enqueued yet or
             its record has expired.
         """
-        search = _Search(self._records, message)
+        search = _Search.of(self._records, message)
         started = time.monotonic()
         until = started + (DEFAULT_TIMEOUT if timeout is None else timeout) / 1000
         while True:
@@ -85,6 +86,8 @@ class StoreResults(ResultBackend):
                 raise ResultMissing(message)  # the record is gone: it ended since the last look
             if ending is not None:
                 _raise_if_ended(message, ending)
+            elif (earlier := search.look_at_earlier()) is not None and earlier.state != MessageState.DONE:
+                self._raise_if_never_sent(message, earlier)
             now = time.monotonic()
             if not block:
                 raise ResultMissing(message)
@@ -93,19 +96,38 @@ class StoreResults(ResultBackend):
             pause = min(max((now - started) / 10, _SHORTEST_POLL), _LONGEST_POLL)
             time.sleep(min(pause, until - now))
 
+    def _raise_if_never_sent(self, message: Any, earlier: Ending) -> None:
+        """Raise the failure of an earlier step of a pipeline: the later steps are never sent."""
+        if earlier.result is not None:  # of a dead letter: it raises its error
+            unwrap_result(self.encoder.decode(earlier.result))
+        _raise_if_ended(message, earlier)
+
 
 class _Search:
     """Looks for one message, and remembers which shard knows it."""
 
-    def __init__(self, records: ResultStore, message: Any) -> None:
+    def __init__(
+        self,
+        records: ResultStore,
+        queue_name: str,
+        message_id: str,
+        group: str | None,
+        key: str | None = None,
+    ) -> None:
         self._records = records
-        self._queue = q_name(message.queue_name)
-        options = message.options
-        self._group = options.get("group") or options.get("unique_key")
-        # As it is enqueued: an id in the options replaces that of the message.
-        self._id = str(options.get("message_id") or message.message_id)
-        self._key = options.get("idempotency_key")
+        self._queue = q_name(queue_name)
+        self._id, self._group, self._key = message_id, group, key
         self._shard: ShardKeys | None = None
+        self._before: _Search | None = None  #: for the step before, of a pipeline
+
+    @classmethod
+    def of(cls, records: ResultStore, message: Any) -> "_Search":
+        """Return the search for a message as its caller holds it."""
+        options = message.options
+        # As it is enqueued: an id in the options replaces that of the message.
+        message_id = str(options.get("message_id") or message.message_id)
+        group = options.get("group") or options.get("unique_key")
+        return cls(records, message.queue_name, message_id, group, options.get("idempotency_key"))
 
     @property
     def found(self) -> bool:
@@ -123,6 +145,15 @@ class _Search:
                     self._shard, self._id = shard, message_id
                     return ending
         return None
+
+    def look_at_earlier(self) -> Ending | None:
+        """Return what is known of the nearest earlier step of a pipeline; None if no shard knows one."""
+        if self._before is None:
+            step = self._records.step_before(self._id)
+            if step is None:
+                return None
+            self._before = _Search(self._records, *step)
+        return self._before.look() or self._before.look_at_earlier()
 
     def _names(self) -> Iterator[str]:
         """Yield the ids that the message may be known by: a repeat has the result of the first message."""

@@ -3,14 +3,15 @@
 Only a caller that asks for a result pays for it: nothing is written while messages run.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from lockstep.calls import Calls
 from lockstep.keys import ShardKeys
 
-#: Repeats whose first message is remembered in this process.
-_MOST_REPEATS: Final = 10_000
+#: Repeats whose first message is remembered in this process, and as many later steps of pipelines.
+_MOST: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +25,49 @@ class Ending:
     message: str  #: text of that error
 
 
+class Step(NamedTuple):
+    """A step of a pipeline that another step follows."""
+
+    queue_name: str
+    message_id: str
+    group: str | None  #: None: it has none, or none that is known before it is enqueued
+
+
 class ResultStore:
     """Reads results; a part of the store."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._repeats: dict[str, str] = {}
+        self._steps: dict[str, Step] = {}
 
     def note_repeat(self, message_id: str, first_id: str) -> None:
         """Remember in this process that a message was a repeat of another, which has the result."""
-        while len(self._repeats) >= _MOST_REPEATS:
-            self._repeats.pop(next(iter(self._repeats)), None)
-        self._repeats[message_id] = first_id
+        self._remember(self._repeats, message_id, first_id)
 
     def first_of(self, message_id: str) -> str | None:
         """Return the id of the message that this one was a repeat of, as far as this process knows."""
         return self._repeats.get(message_id)
+
+    def note_steps(self, queue_name: str, message_id: str, options: Mapping[str, Any]) -> None:
+        """Remember in this process, for each later step of a pipeline, the step that it follows."""
+        while isinstance(target := options.get("pipe_target"), Mapping):
+            step = Step(queue_name, message_id, options.get("group"))
+            queue_name, options = target["queue_name"], target["options"]
+            message_id = str(options.get("message_id") or target.get("message_id") or "")
+            if not message_id:  # it gets one when it is sent, which nobody can ask for
+                return
+            self._remember(self._steps, message_id, step)
+
+    def step_before(self, message_id: str) -> Step | None:
+        """Return the step of a pipeline that a message follows, as far as this process knows."""
+        return self._steps.get(message_id)
+
+    def _remember(self, known: dict[str, Any], name: str, value: Any) -> None:
+        if len(known) >= _MOST:
+            for old in list(known)[: _MOST // 2]:  # a list: other threads may send and change it meanwhile
+                known.pop(old, None)
+        known[name] = value
 
     def first_by_key(self, idempotency_key: str) -> str | None:
         """Return the id of the message that an idempotency key stands for; None if no message has the key."""

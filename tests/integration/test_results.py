@@ -340,3 +340,78 @@ def test_ids_of_purged_messages_are_remembered_up_to_a_limit(broker: LockstepBro
     assert broker.store.command("ZCARD", key) == 1000
     assert 0 < broker.store.command("PTTL", key) <= 600_000
     assert {outcome(message) for message in messages[::250]} == {(ResultFailure, "purged")}
+
+
+@pytest.mark.parametrize("how", [how for how, (_, _, told) in END.items() if isinstance(told, tuple)])
+def test_a_waiter_for_the_last_step_of_a_pipeline_is_told_how_the_first_ended(
+    broker: LockstepBroker, how: str
+) -> None:
+    """The last step is never sent then. When the record of the first is gone, nothing is known."""
+
+    @dramatiq.actor(store_results=True)
+    def work(*results: Any) -> None: ...
+
+    _, end, expected = END[how]
+    steps = [
+        work.message_with_options(group="g"),
+        work.message(),
+        work.message_with_options(message_id="own"),
+    ]
+    last = dramatiq.pipeline(steps).run().messages[-1]
+    waiter = None if _differ(expected) else Waiter(last)
+    end(Scene(broker, dramatiq.pipeline(steps).messages[0]))
+    if waiter is None:
+        assert outcome(last, 300) in (ResultTimeout, expected[-1])
+    else:
+        assert waiter.told() == outcome(last) == expected
+
+
+def test_a_waiter_for_a_pipeline_is_told_at_whatever_step_it_ends(broker: LockstepBroker) -> None:
+    @dramatiq.actor(store_results=True, max_attempts=1)
+    def stored(n: int, *, fails: bool = False) -> int:
+        if fails:
+            raise ValueError("no")
+        return n + 1
+
+    @dramatiq.actor(max_attempts=1, queue_name="other", group_by="{n}")
+    def plain(n: int, *, fails: bool = False) -> int:
+        if fails:
+            raise KeyError("no")
+        return n + 1
+
+    @dramatiq.actor
+    def nothing() -> None: ...
+
+    pipelines: dict[str, tuple[Any, Any]] = {
+        "none": (stored.message(1) | plain.message() | stored.message(), 4),
+        "first": (
+            stored.message(1, fails=True) | plain.message() | stored.message(),
+            (ResultFailure, "ValueError"),
+        ),
+        "middle": (
+            stored.message(1) | plain.message(fails=True) | stored.message(),
+            (ResultFailure, "KeyError"),
+        ),
+        "refused": (
+            stored.message(1) | nothing.message() | stored.message(),
+            (ResultFailure, "InvalidMessage"),
+        ),
+        "last": (stored.message(1) | stored.message(fails=True), (ResultFailure, "ValueError")),
+    }
+    for pipe, _ in pipelines.values():
+        pipe.run()
+    waiters = {name: Waiter(pipe.messages[-1]) for name, (pipe, _) in pipelines.items()}
+    worker = Worker(broker, worker_threads=2, worker_timeout=100)
+    worker.start()
+    told = {name: waiter.told() for name, waiter in waiters.items()}
+    worker.stop()
+    assert told == {name: expected for name, (_, expected) in pipelines.items()}
+
+
+def test_a_step_without_an_id_is_sent(broker: LockstepBroker) -> None:
+    @dramatiq.actor
+    def work() -> None: ...
+
+    target = {name: value for name, value in work.message().asdict().items() if name != "message_id"}
+    message = work.send_with_options(pipe_target=target)
+    assert broker.store.message(message.message_id) is not None
