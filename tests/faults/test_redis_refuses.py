@@ -19,9 +19,10 @@ from tests.support.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.faults
 
-#: Refusals that one worker process may provoke in a second without being called a hot loop: its consumer backs off
-#: to one try a second, beside it are its renewer, its reaper and its wake-up.
-_CALM = 30
+#: Refusals that one worker process may provoke in a second without being called a hot loop, which makes thousands. Its
+#: consumer backs off to one try a second, beside it are its renewer, its reaper and its wake-up; each begins with
+#: several tries, and each new connection says several things of itself.
+_CALM = 100
 
 
 @contextmanager
