@@ -8,7 +8,7 @@ from dramatiq import middleware as dramatiq_middleware
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
 
 from lockstep import logs
-from middleware.async_runs import AsyncRun, RunExecutor, make_task
+from middleware.async_runs import AsyncRun, RunExecutor, follow_executors, make_task
 
 log = logs.get_logger("lockstep.event_loop")
 
@@ -50,6 +50,7 @@ class ActorLoop(EventLoopThread):
         self._executor = RunExecutor(thread_name_prefix="asyncio")
         self.loop.set_task_factory(make_task)
         self.loop.set_default_executor(self._executor)
+        follow_executors(self.loop)
 
     def run(self) -> None:
         """Run the loop until ``stop``, whatever an actor does to end it, such as ``loop.stop()`` or ``sys.exit()``."""

@@ -2,7 +2,8 @@
 
 Dramatiq's own wait ends one second after an interrupt, although the coroutine may still clean up. Here it ends when
 the work has ended: the coroutine, each task that it waited for (also through ``gather``, ``wait`` or ``shield``, which
-may end before their tasks), and each function that it handed to the loop's own executor (``asyncio.to_thread``).
+may end before their tasks), and each function that it handed to an executor through the loop (``asyncio.to_thread``,
+``loop.run_in_executor``).
 A task that nobody waited for is not known to be work of the message, like a thread that an actor starts.
 """
 
@@ -12,8 +13,9 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from typing import Any, Final
+from weakref import WeakSet
 
 from lockstep.forks import end_child
 
@@ -67,18 +69,18 @@ class AsyncRun:
         for pending in list(self._pending):
             pending.cancel()
 
-    def include(self, task: "RunTask") -> None:
-        """Wait for a task, too."""
-        if task in self._pending or task.done():
+    def include(self, part: "RunTask | Future[Any]") -> None:
+        """Wait for a task, or for a function in an executor, too."""
+        if part in self._pending or part.done():
             return
-        task.run = task.run or self
-        self._pending.add(task)
-        asyncio.Task.add_done_callback(task, self._on_done)
-
-    def include_future(self, future: "Future[Any]") -> None:
-        """Wait for a function in a thread, too."""
-        self._pending.add(future)
-        future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._on_done, done))
+        self._pending.add(part)
+        if isinstance(part, RunTask):
+            part.run = part.run or self
+            asyncio.Task.add_done_callback(part, self._on_done)
+            for needed in part.take_needed():
+                self.include(needed)
+        else:
+            part.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._on_done, done))
 
     def fail(self, error: BaseException) -> None:
         """End the run: its event loop is gone, and nothing of it can run again."""
@@ -136,25 +138,60 @@ class RunTask(asyncio.Task[Any]):
     """A task that is part of a run once a task of that run waits for it."""
 
     run: AsyncRun | None = None
+    _needed: "WeakSet[Any] | None" = None  #: what it waited for before it was part of a run
 
     def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
         """Note who waits: asyncio itself adds a callback for that."""
-        run = _current_run()
-        if run is not None and _waits(fn):
-            run.include(self)
+        task = _current_task()
+        if task is not None and _waits(fn):
+            task.need(self)
         super().add_done_callback(fn, context=context)
+
+    def need(self, part: "RunTask | Future[Any]") -> None:
+        """Note that this task waits for another one, or for a function in an executor."""
+        if self.run is not None:
+            self.run.include(part)
+            return
+        if self._needed is None:
+            self._needed = WeakSet()
+        self._needed.add(part)
+
+    def take_needed(self) -> "list[Any]":
+        """Return what this task waited for before it was part of a run."""
+        needed, self._needed = list(self._needed or ()), None
+        return needed
 
 
 class RunExecutor(ThreadPoolExecutor):
-    """The executor of an event loop; its functions are part of the run whose task hands them over."""
+    """The default executor of an event loop; its functions are part of the run whose task hands them over."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Start a function in a thread."""
-        future = super().submit(fn, *args, **kwargs)
-        run = _current_run()
-        if run is not None:
-            run.include_future(future)
-        return future
+        return _noted(super().submit(fn, *args, **kwargs))
+
+
+class _Submitter:
+    """Hands functions to an executor of the application, as parts of the run whose task does it."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> "Future[Any]":
+        return _noted(self._executor.submit(fn, *args))
+
+
+def follow_executors(loop: Any) -> None:
+    """Let functions that tasks hand to any executor by ``loop.run_in_executor`` be parts of their runs."""
+    hand_over = loop.run_in_executor
+
+    def run_in_executor(executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        if executor is None:  # an application may have replaced the default
+            executor = getattr(loop, "_default_executor", None)
+        if executor is not None and not isinstance(executor, RunExecutor):
+            executor = _Submitter(executor)
+        return hand_over(executor, func, *args)
+
+    loop.run_in_executor = run_in_executor
 
 
 def make_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> RunTask:
@@ -162,12 +199,19 @@ def make_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Run
     return RunTask(work, loop=loop, **options)
 
 
-def _current_run() -> AsyncRun | None:
+def _noted(future: "Future[Any]") -> "Future[Any]":
+    task = _current_task()
+    if task is not None:
+        task.need(future)
+    return future
+
+
+def _current_task() -> RunTask | None:
     try:
         task = asyncio.current_task()
     except RuntimeError:  # not in an event loop
         return None
-    return task.run if isinstance(task, RunTask) else None
+    return task if isinstance(task, RunTask) else None
 
 
 def _waits(callback: Any) -> bool:

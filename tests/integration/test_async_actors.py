@@ -7,6 +7,7 @@ import gc
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dramatiq
@@ -111,6 +112,37 @@ async def hands_to_a_thread(gate: Gate) -> None:
     await asyncio.to_thread(gate.wait)
 
 
+async def hands_to_an_executor_of_its_own(gate: Gate) -> None:
+    executor = ThreadPoolExecutor(1)
+    try:
+        await asyncio.get_running_loop().run_in_executor(executor, gate.wait)
+    finally:
+        executor.shutdown(wait=False)
+
+
+async def replaces_the_default_executor(gate: Gate) -> None:
+    loop: Any = asyncio.get_running_loop()
+    default = loop._default_executor
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    try:
+        await asyncio.to_thread(gate.wait)
+    finally:
+        loop._default_executor.shutdown(wait=False)
+        loop.set_default_executor(default)
+
+
+async def waits_late_for_a_task_that_shields(gate: Gate) -> None:
+    task = asyncio.create_task(shields(gate))
+    await asyncio.sleep(0.01)
+    await task
+
+
+async def waits_late_for_a_task_that_hands_to_a_thread(gate: Gate) -> None:
+    task = asyncio.create_task(hands_to_a_thread(gate))
+    await asyncio.sleep(0.01)
+    await task
+
+
 async def runs_a_group(gate: Gate) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(cleans_up(gate))
@@ -131,6 +163,10 @@ async def waits_for(gate: Gate) -> None:
         gathers,
         waits_with_a_timeout,
         hands_to_a_thread,
+        hands_to_an_executor_of_its_own,
+        replaces_the_default_executor,
+        waits_late_for_a_task_that_shields,
+        waits_late_for_a_task_that_hands_to_a_thread,
         runs_a_group,
         waits_for,
     ],
