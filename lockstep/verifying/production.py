@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from lockstep.notices import is_understood
 from lockstep.verifying.findings import Deployment, Finding, failed, fine, warning
 
 _LOCAL: Final = frozenset({"localhost", "localhost.localdomain"})
@@ -52,7 +53,10 @@ def secrets(deployment: Deployment) -> Finding:
 
 def notices(deployment: Deployment) -> Finding:
     """Somebody hears of processes that died."""
-    if deployment.settings.notification_dsn:
+    dsn = deployment.settings.notification_dsn
+    if dsn and not is_understood(dsn):
+        return failed("NOTIFICATION_DSN: not every URL is understood", "URLs as Apprise documents them")
+    if dsn:
         return fine("NOTIFICATION_DSN is set")
     return failed(
         "NOTIFICATION_DSN: none, so processes die unheard", "NOTIFICATION_DSN=… of a mailbox or chat"

@@ -1,6 +1,7 @@
 """Who dies under supervisord is told: with a real receiver, and without one that works."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lockstep.notices import notify
 from lockstep.settings import Settings
 from tests.ops.supervised import LONG, Supervised
 from tests.support.broken import broken_later
@@ -168,3 +170,24 @@ def test_a_receiver_that_fails_holds_nothing_up(listener: Callable[..., Listener
     events = [line["event"] for line in logged]
     assert events.count("program.died") == 5
     assert events.count("notice.failed") + events.count("notice.dropped") >= 5  # each that was not sent
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # of a library of Apprise's
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "tok3n",
+        "slakc://tok3n",
+        "slack://tok3n",
+        "discord://tok3n",
+        "tgram://tok3n/1",
+        "json://127.0.0.1:1/tok3n",
+    ],
+)
+def test_no_part_of_a_url_is_logged(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    assert not notify(dsn, "title", "body")
+
+    assert "not every URL is understood" in caplog.text or "a receiver did not take it" in caplog.text
+    assert "tok3n" not in caplog.text

@@ -271,6 +271,7 @@ def test_a_web_process_that_a_proxy_could_open(look: Callable[..., Finding]) -> 
 # -- before going live ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # of a library of Apprise's
 @pytest.mark.parametrize(
     ("name", "wrong", "right"),
     [
@@ -279,6 +280,7 @@ def test_a_web_process_that_a_proxy_could_open(look: Callable[..., Finding]) -> 
         ("metrics token", {}, {"metrics_token": "secret"}),
         ("log format", {}, {"log_format": "json"}),
         ("notices", {}, {"notification_dsn": "json://127.0.0.1:1"}),
+        ("notices", {"notification_dsn": "what://is"}, {"notification_dsn": "json://127.0.0.1:1"}),
         ("redis access", {"redis_url": "redis://10.0.0.7"}, {"redis_url": "rediss://:secret@10.0.0.7"}),
         ("redis access", {"redis_url": "rediss://10.0.0.7"}, {"redis_url": "redis://localhost"}),
         (
