@@ -1,5 +1,6 @@
 """API keys in settings: only those that a client can send, and errors that name an entry, never its text."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,6 +8,8 @@ from typing import Final
 SCOPES: Final = ("enqueue", "read", "operate", "admin")
 #: Bytes of a secret, below what servers and proxies allow for one header.
 _LONGEST: Final = 4096
+#: What people put between keys instead of a comma, and the beginning of another key.
+_ANOTHER: Final = re.compile(rf"(?:[\s;|]|\\n)[^\s:;|]+:(?:{'|'.join(SCOPES)})(?:\+(?:{'|'.join(SCOPES)}))*:")
 _QUOTES: Final = "\"'`\u2018\u2019\u201c\u201d"
 
 
@@ -73,6 +76,8 @@ def _key(entry: str) -> ApiKey:
         raise ValueError(f"has an unknown scope; known: {', '.join(SCOPES)}")
     if problem := _unsendable(secret):
         raise ValueError(f"cannot be sent by any client: its secret {problem}")
+    if _ANOTHER.search(secret):
+        raise ValueError("has another key in its secret: separate keys by commas")
     return ApiKey(name, frozenset(scopes.split("+")), secret)
 
 

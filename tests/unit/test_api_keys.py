@@ -8,10 +8,10 @@ from lockstep.settings import Settings
 
 
 def test_keys_and_their_scopes() -> None:
-    keys = api_keys("ci:enqueue+read:a:b, ops:admin:c,\nboard:read:pass phrase ,all:read:ключ")
+    keys = api_keys("ci:enqueue+read:a:b;c, ops:admin:c,\nboard:read:pass phrase ,all:read:ключ")
 
     assert keys == {
-        "ci": ApiKey("ci", frozenset({"enqueue", "read"}), "a:b"),
+        "ci": ApiKey("ci", frozenset({"enqueue", "read"}), "a:b;c"),
         "ops": ApiKey("ops", frozenset({"admin"}), "c"),
         "board": ApiKey("board", frozenset({"read"}), "pass phrase"),
         "all": ApiKey("all", frozenset({"read"}), "ключ"),
@@ -52,6 +52,10 @@ def test_keys_and_their_scopes() -> None:
         # The last byte in UTF-8 is a blank in latin-1, which every receiver removes.
         ("ci:read:hunterà", "key 1 cannot be sent"),
         (f"ci:read:{'hunter' * 1000}", "key 1 cannot be sent"),
+        ("ci:read:hunter;ops:admin:b", "key 1 has another key in its secret"),
+        ("a:read:b,ci:read:hunter ops:read+admin:b", "key 2 has another key in its secret"),
+        ("ci:read:hunter | ops:enqueue:b", "key 1 has another key in its secret"),
+        (r"ci:read:hunter\nops:admin:b", "key 1 has another key in its secret"),
         (" ", "found no key"),
         (",", "found no key"),
     ],
