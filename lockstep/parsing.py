@@ -99,8 +99,11 @@ def label(text: str) -> str:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Comma-separated plain names."""
-    return tuple(name(part.strip()) for part in text.split(",") if part.strip())
+    """Comma-separated plain names, at least one: no names may mean all."""
+    found = tuple(name(part.strip()) for part in text.split(",") if part.strip())
+    if not found:
+        raise ValueError(f"expected names, comma-separated, got: {text!r}")
+    return found
 
 
 def redis_url(text: str) -> str:

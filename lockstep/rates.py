@@ -143,4 +143,6 @@ def _pairs(text: str) -> list[tuple[str, str]]:
         if not equals or not is_name(name):
             raise ValueError(f"expected NAME=LIMIT, got: {part!r}")
         pairs.append((name, value))
+    if not pairs:  # no limits are not what anybody who sets them means
+        raise ValueError(f"expected NAME=LIMIT, got: {text!r}")
     return pairs

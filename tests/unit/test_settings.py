@@ -50,6 +50,12 @@ def test_the_environment_wins_over_dotenv(tmp_path: Path) -> None:
     assert (settings.port, settings.max_crashes) == (2222, 7)
 
 
+@pytest.mark.parametrize("name", ["WORKER_QUEUES", "ACTOR_MODULES", "RATE_LIMITS", "CONCURRENCY_LIMITS"])
+def test_a_list_without_an_entry_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{name}: expected"):
+        Settings.load({name: ", ,"}, env_file="")
+
+
 def test_secrets_are_masked() -> None:
     secrets = {
         "REDIS_URL": "redis://:hidden@example.org:6379/0",
