@@ -81,12 +81,14 @@ class RedisAddress:
         if found is None or not found["host"]:
             raise ValueError(f"{_EXPECTED}: the host is missing or invalid")
         username, password = _user(found["user"])
+        # Before the options, whose names are shown: without a host, what follows a password may be taken for them.
+        host, port = _host(found["host"]), _port(found["port"])
         path, _, query = tail.partition("?")
         options = _options(query)
         verified, ca_file = _certificates(options, tls=tls)
         return cls(
-            host=_host(found["host"]),
-            port=_port(found["port"]),
+            host=host,
+            port=port,
             db=_database(path, options.get("db")),
             username=username,
             password=password,

@@ -75,6 +75,7 @@ def test_what_a_url_says(url: str, address: RedisAddress) -> None:
         (f"redis://user:{SECRET}\x00@host", "blanks"),
         (f"redis://{SECRET}@host", "a user without a password"),
         (f"redis://user:{SECRET}", "the port"),
+        (f"redis://user:{SECRET}?{SECRET}=1", "the port"),
         (f"redis://user:{SECRET}@", "host"),
         (f"redis://user:{SECRET}@host:99999", "the port"),
         (f"redis://user:{SECRET}@host:0", "the port"),
