@@ -10,7 +10,7 @@ import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from importlib.metadata import Distribution, PackageNotFoundError, PackagePath, distribution, distributions
 from pathlib import Path
 from typing import Final
 
@@ -51,9 +51,10 @@ def check_own_packages() -> None:
                 f"{found or 'nothing'} would be imported as {name!r} instead of {expected}, which Lockstep needs: "
                 "rename it, or start the command in another directory (and look at PYTHONPATH)"
             )
-        if other := _overwritten(name):
+        if overwritten := _overwritten(name):
+            file, other = overwritten
             raise Shadowed(
-                f"{expected} was overwritten by the package {other!r}, which has a module of the same name: "
+                f"{file} was overwritten by the package {other!r}, which has a module of the same name: "
                 f"install Lockstep and {other!r} into different environments"
             )
 
@@ -74,8 +75,8 @@ def _found(name: str) -> Path | None:
     return next((Path(place) for place in spec.submodule_search_locations or ()), None)
 
 
-def _overwritten(name: str) -> str | None:
-    """The distribution whose installation replaced the first file of a package; None if it is as we installed it.
+def _overwritten(name: str) -> tuple[Path, str] | None:
+    """Return a file of a package that another distribution replaced, and its name; None if there is no such file.
 
     A file that was edited in place, and that nobody else claims, is as its owner wants it.
     """
@@ -83,17 +84,25 @@ def _overwritten(name: str) -> str | None:
         files = distribution("lockstep").files or []
     except PackageNotFoundError:  # run from a tree that is not installed
         return None
-    ours = next((file for file in files if file.as_posix() == f"{name}/__init__.py"), None)
-    if (
-        ours is None
-        or ours.hash is None
-        or Path(str(ours.locate())).resolve() != (_ROOT / name / "__init__.py").resolve()
-    ):
+    first = f"{name}/__init__.py"
+    ours = {file.as_posix(): file for file in files if file.suffix == ".py" and file.parts[0] == name}
+    if first not in ours or Path(str(ours[first].locate())).resolve() != (_ROOT / first).resolve():
         return None  # editable, or another installation than the one that runs
-    digest = hashlib.new(ours.hash.mode, Path(str(ours.locate())).read_bytes()).digest()
-    if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == ours.hash.value:
-        return None
-    return next(_claiming(ours.as_posix()), None)
+    changed = (path for path, file in ours.items() if _changed(file, whole=path == first))
+    return next(((_ROOT / path, other) for path in changed for other in _claiming(path)), None)
+
+
+def _changed(file: PackagePath, *, whole: bool) -> bool:
+    """Return whether a file is not as it was installed; without ``whole``, its size decides: there are hundreds."""
+    path = Path(str(file.locate()))
+    if not path.exists():
+        return False  # an import of it fails by its name
+    if file.size is not None and path.stat().st_size != file.size:
+        return True
+    if not whole or file.hash is None:
+        return False
+    digest = hashlib.new(file.hash.mode, path.read_bytes()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value
 
 
 def _claiming(file: str) -> Iterator[str]:

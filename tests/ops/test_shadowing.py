@@ -1,5 +1,7 @@
 """A module of a user with the name of one of our packages: it is named, never executed, and nothing starts."""
 
+import base64
+import hashlib
 import importlib
 import os
 import subprocess
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lockstep import shadowing
 from lockstep.errors import ImportFailed, LockstepError, Shadowed, exit_code
 from lockstep.modules import check_actor_modules, import_actors
 from lockstep.settings import Settings
@@ -64,6 +67,40 @@ def test_another_checkout_comes_after_what_is_installed(
 
     assert sys.path[-1] == str(tmp_path)
     check_own_packages()
+
+
+@pytest.mark.parametrize("file", ["__init__.py", "settled.py", "api/listed.py"])
+def test_a_file_that_another_package_overwrote_is_named(
+    first_on_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    names = ["__init__.py", "settled.py", "api/listed.py"]
+    _install(first_on_path, "lockstep", [f"{package}/{name}" for package in OWN for name in names])
+    monkeypatch.setattr(shadowing, "_ROOT", first_on_path)
+    importlib.invalidate_caches()
+    (first_on_path / "web" / "settled.py").write_text("# edited in place, which nobody else claims\n")
+    check_own_packages()
+
+    _install(first_on_path, "other", [f"middleware/{file}"])
+    with pytest.raises(Shadowed) as refused:
+        check_own_packages()
+
+    told = f"{first_on_path / 'middleware' / file} was overwritten by the package 'other'"
+    assert str(refused.value).startswith(told)
+
+
+def _install(place: Path, name: str, files: list[str]) -> None:
+    """Put files where a package would, with its metadata."""
+    record = []
+    for file in files:
+        content = f"# {file} of {name}\n".encode()
+        (place / file).parent.mkdir(parents=True, exist_ok=True)
+        (place / file).write_bytes(content)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        record.append(f"{file},sha256={digest},{len(content)}\n")
+    info = place / f"{name}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "RECORD").write_text("".join(record))
 
 
 def test_no_module_of_the_user_may_be_one_of_our_packages() -> None:
