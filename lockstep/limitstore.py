@@ -4,6 +4,7 @@ The scripts decide with them (``lua/includes/limits.lua``). Whatever is changed 
 waits already is looked at again within a second.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,9 @@ from lockstep.rates import Rate, decode, encode
 SOURCES: Final = ("run", "env", "code")
 
 _OFF: Final = "off"
+
+#: Fields of Redis's hash that set a limit.
+_VALUE: Final = re.compile(f"(?:{'|'.join(SOURCES)}):(?:rate|concurrency):")
 
 log = logs.get_logger("lockstep.limits")
 
@@ -56,10 +60,12 @@ class LimitStore:
         actors: Mapping[str, Declared],
         rates: Mapping[str, tuple[Rate, ...]],
         concurrency: Mapping[str, int],
-    ) -> None:
+    ) -> set[str]:
         """What this process's actors and settings say, instead of what they said before.
 
         Processes of an older release may say something else: who booted last is right.
+
+        Returns the names of shared limits for which nobody has set a rate or a concurrency: they limit nothing.
         """
         wanted = {f"env:rate:{name}": encode(given) for name, given in rates.items()}
         wanted |= {f"env:concurrency:{name}": str(most) for name, most in concurrency.items()}
@@ -70,6 +76,9 @@ class LimitStore:
         gone = [name for name in known if (name in own or name.startswith("env:")) and name not in wanted]
         if gone or wanted.items() - known.items():
             self._change(gone, wanted)
+        fields = (known.keys() - gone) | wanted.keys()
+        is_set = {field.split(":", 2)[2] for field in fields if _VALUE.match(field)}
+        return {name for declared in actors.values() for name in declared.names} - is_set
 
     def set(
         self, name: str, *, rates: tuple[Rate, ...] | None = None, concurrency: int | None = None

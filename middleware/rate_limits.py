@@ -55,7 +55,13 @@ class RateLimits(Middleware):
     def _declare(self, broker: Any) -> None:
         declared = {name: declared_by(actor) for name, actor in broker.actors.items()}
         settings = self._settings
-        broker.store.limits.declare(declared, settings.rate_limits, settings.concurrency_limits)
+        unset = broker.store.limits.declare(declared, settings.rate_limits, settings.concurrency_limits)
+        for actor, one in declared.items():
+            for name in unset.intersection(one.names):
+                # Operators may set it at any time, so it is no error. A misspelled rate looks the same.
+                log.warning(
+                    "limit.not_set", actor=actor, limit=name, hint="nobody has set its rate or concurrency"
+                )
 
     def _declare_later(self, broker: Any) -> bool:
         """Try again; answers whether there is nothing left to do."""

@@ -147,6 +147,22 @@ def test_limits_belong_inside_actors() -> None:
         limits.hold("name", 1)
 
 
+def test_a_shared_limit_that_nobody_has_set_is_logged(
+    broker: LockstepBroker, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    @dramatiq.actor(rate_limit=["often", "by_operator", "by_actor", "1/1h per group"])
+    def work() -> None: ...
+
+    @dramatiq.actor(actor_name="by_actor", concurrency=2)
+    def other() -> None: ...
+
+    broker.store.limits.set("by_operator", rates=())  # off is a decision too
+    start()
+    lines: list[Any] = [line.msg for line in caplog.records if isinstance(line.msg, dict)]
+    logged = [(line["actor"], line["limit"]) for line in lines if line["event"] == "limit.not_set"]
+    assert logged == [("work", "often")]
+
+
 def test_an_empty_rate_is_not_the_lack_of_one(broker: LockstepBroker, start: Start, ended: Ended) -> None:
     @dramatiq.actor(max_attempts=1)
     def work() -> None:
