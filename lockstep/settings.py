@@ -220,6 +220,8 @@ class Settings:
                     values[setting.name] = _checked(setting.metadata["parse"], text)
             except (ValueError, OSError) as error:
                 problems[name] = str(error)
+        if "redis_url" in values and (sources.plain("REDIS_PORT") or "").startswith("tcp://"):
+            problems.pop("REDIS_PORT", None)  # Kubernetes sets it in every pod beside a service called redis
         problems |= _merge_redis(values)
         if "worker_shutdown_timeout" not in values and sources.plain("DYNO"):
             values["worker_shutdown_timeout"] = 20.0

@@ -177,6 +177,14 @@ def test_certificates_without_tls_are_refused(given: dict[str, str]) -> None:
         Settings.load({**given, "REDIS_CA_FILE": CA}, env_file="")
 
 
+def test_what_kubernetes_sets_for_a_service_called_redis_is_no_port() -> None:
+    assert load("redis://h", REDIS_PORT="tcp://10.0.0.1:6379").redis_port == 6379
+    with pytest.raises(InvalidSettings, match="REDIS_PORT: "):
+        Settings.load({"REDIS_HOST": "h", "REDIS_PORT": "tcp://10.0.0.1:6379"}, env_file="")
+    with pytest.raises(InvalidSettings, match="REDIS_PORT: "):
+        load("redis://h", REDIS_PORT="none")
+
+
 def test_host_and_port_are_checked_too() -> None:
     settings = Settings.load({"REDIS_HOST": "::1", "REDIS_PORT": "7000"}, env_file="")
     assert settings.redis_address == RedisAddress(host="::1", port=7000, verified=True)
