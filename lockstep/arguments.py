@@ -122,11 +122,12 @@ def group_of(actor: "Actor[Any, Any]", message: "Message[Any]") -> str | None:
     Raises:
       InvalidMessage: ``group_by`` does not make a group key of the arguments.
     """
-    given = message.options.get("group")
-    if given is None:
-        given = actor.options.get("group")
-    if given is not None:
-        return check_group(given)
+    for options in (message.options, actor.options):
+        given = options.get("group")
+        if given is not None:
+            return check_group(given)
+        if options.get("group_by") is not None:
+            break
     return _made_by("group_by", actor, message, "/group", check_group)
 
 

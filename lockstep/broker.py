@@ -1,6 +1,7 @@
 """A Dramatiq broker that keeps messages of a group in order."""
 
 import logging
+import math
 import os
 import threading
 import time
@@ -12,7 +13,7 @@ from dramatiq import Message
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
 from dramatiq.errors import QueueNotFound
-from dramatiq.middleware import CurrentMessage, Middleware, Retries
+from dramatiq.middleware import CurrentMessage, Middleware, Retries, TimeLimit
 
 from lockstep import forks, logs, metrics
 from lockstep.assembly import default_middleware, kept_of_kind, settings_with
@@ -156,6 +157,8 @@ class LockstepBroker(HookedBroker):
         """As ``enqueue``; answers where the message stands. A computed group is put into the message's options."""
         prepared = self._prepare(message, delay)
         message.options.update(prepared.message.options)
+        if "group" in message.options:
+            message.options.pop("group_by", None)  # the group that it made takes its place, also in a repeat
         return self._accept([prepared])[0]
 
     def enqueue_many(
@@ -445,6 +448,8 @@ class LockstepBroker(HookedBroker):
                 why="the broker itself retries; MAX_ATTEMPTS, BACKOFF and the options of actors count",
             )
             return
+        if isinstance(middleware, TimeLimit) and middleware.time_limit is None:
+            middleware.time_limit = math.inf  # as on an actor; Dramatiq's would fail every message
         present = kept_of_kind(self.middleware, middleware)
         if isinstance(present, type(middleware)) and type(present) is not type(middleware):
             vars(present).update(vars(middleware))

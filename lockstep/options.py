@@ -100,7 +100,7 @@ def check_values(options: Mapping[str, object], pointer: str = "") -> None:
         else:
             field = pointer + (option.field or f"/{name}")
             option.check(value if type(value) in SCALARS else _plain(value, field), field)
-            _check_alone(name, options, field)
+            _check_alone(name, options, f"{pointer}/{name}")
     for place, inner in _inner(options):
         check_values(inner, pointer + place)
 
@@ -272,7 +272,12 @@ _MESSAGE_FIELDS: Final = ("queue_name", "actor_name", "args", "kwargs", "options
 _NO_LIMIT_MS: Final = 2**53 - 1
 
 #: Options that stand for each other: of one actor or message, the first would have no effect next to the second.
-ALTERNATIVES: Final = {"max_retries": "max_attempts", "min_backoff": "backoff", "max_backoff": "backoff"}
+ALTERNATIVES: Final = {
+    "max_retries": "max_attempts",
+    "min_backoff": "backoff",
+    "max_backoff": "backoff",
+    "group_by": "group",
+}
 
 #: Options with messages in them.
 _CARRIERS: Final = frozenset({"pipe_target", "group_completion_callbacks"})

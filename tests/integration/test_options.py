@@ -332,6 +332,7 @@ def test_the_option_of_a_message_replaces_its_alternative_of_the_actor(
         {"max_retries": 1, "max_attempts": 2},
         {"min_backoff": 1, "backoff": "fixed:1s"},
         {"max_backoff": 1, "backoff": "fixed:1s"},
+        {"group_by": "x", "group": "y"},
     ):
         with pytest.raises(InvalidMessage, match="no effect next to"):
             work.send_with_options(**given)
@@ -339,6 +340,33 @@ def test_the_option_of_a_message_replaces_its_alternative_of_the_actor(
             declare(**given)
     with pytest.raises(InvalidMessage, match="not both"):
         work.send_with_options(eta=int(time.time() * 1000) + 60_000, delay=5)
+
+
+def test_the_group_by_of_a_message_replaces_the_group_of_its_actor(broker: LockstepBroker) -> None:
+    @dramatiq.actor(group="of the actor")
+    def work(n: int) -> None: ...
+
+    assert work.send(1).options["group"] == "of the actor"
+    assert work.send_with_options(args=(1,), group="own").options["group"] == "own"
+    assert work.send_with_options(args=(1,), group_by="made of {n}").options["group"] == "made of 1"
+    message = work.message_with_options(args=(2,), group_by="made of {n}", message_id="own")
+    accepted = [broker.submit(message), broker.submit(message)]  # it may be sent again as it is
+    assert [one.duplicate for one in accepted] == [False, True]
+    assert message.options["group"] == "made of 2"
+
+
+@pytest.mark.parametrize("limit", [None, math.inf])
+def test_a_middleware_without_a_time_limit_lets_messages_run(
+    broker: LockstepBroker, start: Start, ended: Ended, limit: float | None
+) -> None:
+    broker.add_middleware(TimeLimit(time_limit=limit))  # type: ignore[arg-type]
+
+    @dramatiq.actor(max_attempts=1)
+    def work() -> None: ...
+
+    message = work.send()
+    start()
+    assert ended(message.message_id).state is MessageState.DONE
 
 
 @pytest.mark.parametrize(
