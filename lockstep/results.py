@@ -71,7 +71,8 @@ class StoreResults(ResultBackend):
           ResultFailure: the message ended in any other way than done, or an earlier step of its pipeline did;
             raised at once, also while waiting.
           ResultMissing: there is no result, and without ``block`` that may be because it is not there yet. With
-            ``block``: the message ended, and its result was never stored or has expired.
+            ``block``: the message ended, and its result was never stored or has expired; or an earlier step of its
+            pipeline was skipped, and the message was never sent.
           ResultTimeout: the message has not ended, or nothing is known of it, because it was not enqueued yet or
             its record has expired.
         """
@@ -86,8 +87,8 @@ class StoreResults(ResultBackend):
                 raise ResultMissing(message)  # the record is gone: it ended since the last look
             if ending is not None:
                 _raise_if_ended(message, ending)
-            elif (earlier := search.look_at_earlier()) is not None and earlier.state != MessageState.DONE:
-                self._raise_if_never_sent(message, earlier)
+            elif (earlier := search.look_at_earlier()) is not None:
+                self._raise_if_never_sent(message, earlier, search)
             now = time.monotonic()
             if not block:
                 raise ResultMissing(message)
@@ -96,8 +97,12 @@ class StoreResults(ResultBackend):
             pause = min(max((now - started) / 10, _SHORTEST_POLL), _LONGEST_POLL)
             time.sleep(min(pause, until - now))
 
-    def _raise_if_never_sent(self, message: Any, earlier: Ending) -> None:
-        """Raise the failure of an earlier step of a pipeline: the later steps are never sent."""
+    def _raise_if_never_sent(self, message: Any, earlier: Ending, search: "_Search") -> None:
+        """Raise what an earlier step of a pipeline ended with, when the later steps are never sent."""
+        if earlier.state == MessageState.DONE:
+            if search.is_left_out():
+                raise ResultMissing(message)
+            return
         if earlier.result is not None:  # of a dead letter: it raises its error
             unwrap_result(self.encoder.decode(earlier.result))
         _raise_if_ended(message, earlier)
@@ -154,6 +159,20 @@ class _Search:
                 return None
             self._before = _Search(self._records, *step)
         return self._before.look() or self._before.look_at_earlier()
+
+    def is_left_out(self) -> bool:
+        """Return whether an earlier step is done, and this message is neither sent nor about to be.
+
+        A middleware skipped the step, or it was a repeat of a message that other steps follow. What is looked at comes
+        in the order in which a message is sent, so one that is on its way is never missed.
+        """
+        before = self._before
+        if before is None or not (before.found or before.is_left_out()):
+            return False
+        shards = (
+            self._records.candidates(before._queue, None, "") if before._shard is None else [before._shard]
+        )
+        return not any(self._records.owes(shard) for shard in shards) and self.look() is None
 
     def _names(self) -> Iterator[str]:
         """Yield the ids that the message may be known by: a repeat has the result of the first message."""

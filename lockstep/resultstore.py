@@ -84,6 +84,10 @@ class ResultStore:
         likely = self._calls.shard_of(queue_name, group, message_id)
         return [likely, *(shard for shard in self._calls.shards(queue_name) if shard != likely)]
 
+    def owes(self, shard: ShardKeys) -> bool:
+        """Return whether follow-up messages of a shard are still to be enqueued."""
+        return bool(self._calls.command("ZCARD", shard.outbox))
+
     def read(self, shard: ShardKeys, message_id: str) -> Ending | None:
         """Return what a shard knows of a message; None if it does not know the id."""
         reply = self._calls.run("outcome", shard, [message_id])

@@ -408,6 +408,64 @@ def test_a_waiter_for_a_pipeline_is_told_at_whatever_step_it_ends(broker: Lockst
     assert told == {name: expected for name, (_, expected) in pipelines.items()}
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_waiter_for_a_step_that_is_left_out_is_told(settings: Settings, shards: int) -> None:
+    class Skipping(Middleware):
+        def before_process_message(self, broker: Any, message: Any) -> None:
+            if "skip" in message.args:
+                raise SkipMessage("not needed")
+
+    broker = make_broker(dataclasses.replace(settings, queue_shards=shards))
+    broker.add_middleware(Skipping())
+    dramatiq.set_broker(broker)
+
+    @dramatiq.actor(store_results=True)
+    def work(*args: str) -> str:
+        return args[-1]
+
+    unique = {"unique": "10m"}
+    pipelines: dict[str, tuple[Any, Any]] = {
+        "all": (work.message("a") | work.message() | work.message(), "a"),
+        "first": (work.message("skip") | work.message() | work.message(), ResultMissing),
+        "middle": (work.message("a") | work.message("skip") | work.message(), ResultMissing),
+        "unique": (work.message_with_options(args=("u",), **unique) | work.message(), "u"),
+        "repeat": (work.message_with_options(args=("u",), **unique) | work.message(), ResultMissing),
+    }
+    for pipe, _ in pipelines.values():
+        pipe.run()
+    waiters = {name: Waiter(pipe.messages[-1]) for name, (pipe, _) in pipelines.items()}
+    worker = Worker(broker, worker_threads=2, worker_timeout=100)
+    worker.start()
+    told = {name: waiter.told() for name, waiter in waiters.items()}
+    worker.stop()
+    broker.close()
+    assert told == {name: expected for name, (_, expected) in pipelines.items()}
+
+
+def test_a_waiter_waits_for_a_step_that_is_owed(
+    broker: LockstepBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step before is done, and its process has not enqueued the next one yet."""
+
+    @dramatiq.actor(store_results=True)
+    def work(*args: str) -> str:
+        return args[-1]
+
+    owed: list[Any] = []
+    monkeypatch.setattr(broker, "deliver", lambda *entries: owed.append(entries))
+    pipe = (work.message("a") | work.message()).run()
+    waiter = Waiter(pipe.messages[-1])
+    worker = Worker(broker, worker_threads=1, worker_timeout=100)
+    worker.start()
+    wait_for("the next step is owed", lambda: owed)
+    with pytest.raises(ResultTimeout):
+        pipe.get_result(block=True, timeout=200)
+    monkeypatch.undo()
+    broker.deliver(*owed[0])
+    assert waiter.told() == "a"
+    worker.stop()
+
+
 def test_a_step_without_an_id_is_sent(broker: LockstepBroker) -> None:
     @dramatiq.actor
     def work() -> None: ...
