@@ -183,7 +183,7 @@ class Outcome(Middleware):
 
     def _delay_ms(self, options: dict[str, Any], message: ClaimedMessage, error: BaseException) -> int:
         if isinstance(error, Retry) and error.delay is not None:
-            return max(0, math.ceil(min(error.delay, MAX_DELAY_MS)))
+            return max(0, min(math.ceil(error.delay), MAX_DELAY_MS))
         backoff = options.get("backoff")
         if backoff is not None:
             return (Backoff.parse(backoff) if isinstance(backoff, str) else backoff).delay_ms(message.attempt)

@@ -14,12 +14,10 @@ from dramatiq import Message, Worker
 from dramatiq.middleware import CurrentMessage
 
 from lockstep.broker import LockstepBroker
-from lockstep.checks import MAX_DELAY_MS
 from lockstep.errors import InvalidMessage, UnknownActor
 from lockstep.records import MessageRecord
 from lockstep.states import MessageState
 from middleware import make_broker
-from tests.support.waiting import wait_for
 
 Start = Callable[[], Worker]
 Ended = Callable[[str], MessageRecord]
@@ -94,23 +92,6 @@ def test_retries_may_be_any_number(broker: LockstepBroker, start: Start, ended: 
         with pytest.raises(InvalidMessage) as caught:
             work.send_with_options(args=("bad",), max_retries=bad)
         assert caught.value.field == "/max_retries"
-
-
-def test_a_retry_without_an_end_waits_as_long_as_a_delay_may(broker: LockstepBroker, start: Start) -> None:
-    @dramatiq.actor
-    def work() -> None:
-        raise dramatiq.Retry(delay=math.inf)
-
-    start()
-    message = work.send()
-
-    def attempts() -> list[str]:
-        return [str(one.outcome) for one in broker.store.message(message.message_id).attempts if one.outcome]
-
-    wait_for("it failed", attempts)
-    record = broker.store.message(message.message_id)
-    assert record.state is MessageState.BACKOFF
-    assert record.due_ms is not None and record.due_ms > (time.time() * 1000) + MAX_DELAY_MS / 2
 
 
 def test_a_message_that_its_own_actor_sends_again_is_refused_with_the_way_to_do_it(

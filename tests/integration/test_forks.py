@@ -54,7 +54,7 @@ class Child:
 
 
 def test_a_child_sends_while_its_parent_holds_the_lease_and_not_when_it_is_lost(
-    broker: LockstepBroker, start: Start, ended: Ended
+    broker: LockstepBroker, start: Start, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     children: list[Child] = []
     go = threading.Event()
@@ -89,6 +89,10 @@ def test_a_child_sends_while_its_parent_holds_the_lease_and_not_when_it_is_lost(
         lease_end = claimed.deadline
         wait_for("a lease has passed", lambda: time.monotonic() > lease_end + 0.2)
         assert [child.code() for child in children[:2]] == [0, 0]
+        lost = type(claimed).renew_until
+        monkeypatch.setattr(
+            type(claimed), "renew_until", lambda one, _: lost(one, 0.0)
+        )  # also to the renewer
         claimed.renew_until(0.0)  # as after the reply LOST
         assert [child.code() for child in children[2:]] == [1, 0]
     finally:
