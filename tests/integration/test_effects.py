@@ -18,12 +18,13 @@ from dramatiq.rate_limits.backends import StubBackend
 
 from lockstep.broker import LockstepBroker
 from lockstep.claimed import ClaimedMessage
-from lockstep.errors import NotFound, Permanent, QueueFull
+from lockstep.errors import Permanent, QueueFull
 from lockstep.records import MessageRecord
 from lockstep.settings import Settings
 from lockstep.states import MessageState
 from middleware import make_broker
 from middleware.follow_ups import FollowUps
+from tests.support.known import is_known
 from tests.support.waiting import wait_for
 
 Start = Callable[[], Worker]
@@ -450,13 +451,6 @@ def test_follow_ups_go_to_other_shards_and_full_queues_and_wait_for_their_time(
     assert ran == [("a", ()), ("b", ("a",)), ("c", ("b",)), ("other", ("c",))]
     for shard in (*crowded.store.shards("default"), *crowded.store.shards("other")):
         assert not crowded.store.command("EXISTS", shard.outbox)
-
-
-def is_known(broker: LockstepBroker, message_id: str) -> bool:
-    try:
-        return bool(broker.store.message(message_id))
-    except NotFound:
-        return False
 
 
 def test_a_worker_that_stops_enqueues_what_follows_first(

@@ -12,11 +12,11 @@ from dramatiq.rate_limits.backends import StubBackend
 
 from lockstep import outbox
 from lockstep.broker import LockstepBroker
-from lockstep.errors import NotFound
 from lockstep.outbox import Arrival, write_arrival
 from lockstep.settings import Settings
 from lockstep.states import MessageState
 from middleware import make_broker
+from tests.support.known import is_known
 from tests.support.refusing import RefusingProxy
 from tests.support.waiting import wait_for
 
@@ -139,13 +139,6 @@ def test_a_shard_that_fails_holds_up_no_other(
     broker.deliver(source, list(kept))
     assert broker.store.counts("default").messages[MessageState.WAITING] == 40
     assert not broker.store.command("EXISTS", source.outbox)
-
-
-def is_known(broker: LockstepBroker, message_id: str) -> bool:
-    try:
-        return bool(broker.store.message(message_id))
-    except NotFound:
-        return False
 
 
 def test_commands_say_what_an_export_lacks(

@@ -366,6 +366,19 @@ def test_a_waiter_for_the_last_step_of_a_pipeline_is_told_how_the_first_ended(
         assert waiter.told() == outcome(last) == expected
 
 
+def told_of(broker: LockstepBroker, pipelines: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Run the pipelines, the first of each pair; answers what those who wait for their last steps are told."""
+    for pipe, _ in pipelines.values():
+        pipe.run()
+    waiters = {name: Waiter(pipe.messages[-1]) for name, (pipe, _) in pipelines.items()}
+    worker = Worker(broker, worker_threads=2, worker_timeout=100)
+    worker.start()
+    try:
+        return {name: waiter.told() for name, waiter in waiters.items()}
+    finally:
+        worker.stop()
+
+
 def test_a_waiter_for_a_pipeline_is_told_at_whatever_step_it_ends(broker: LockstepBroker) -> None:
     @dramatiq.actor(store_results=True, max_attempts=1)
     def stored(n: int, *, fails: bool = False) -> int:
@@ -398,14 +411,7 @@ def test_a_waiter_for_a_pipeline_is_told_at_whatever_step_it_ends(broker: Lockst
         ),
         "last": (stored.message(1) | stored.message(fails=True), (ResultFailure, "ValueError")),
     }
-    for pipe, _ in pipelines.values():
-        pipe.run()
-    waiters = {name: Waiter(pipe.messages[-1]) for name, (pipe, _) in pipelines.items()}
-    worker = Worker(broker, worker_threads=2, worker_timeout=100)
-    worker.start()
-    told = {name: waiter.told() for name, waiter in waiters.items()}
-    worker.stop()
-    assert told == {name: expected for name, (_, expected) in pipelines.items()}
+    assert told_of(broker, pipelines) == {name: expected for name, (_, expected) in pipelines.items()}
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -431,13 +437,7 @@ def test_a_waiter_for_a_step_that_is_left_out_is_told(settings: Settings, shards
         "unique": (work.message_with_options(args=("u",), **unique) | work.message(), "u"),
         "repeat": (work.message_with_options(args=("u",), **unique) | work.message(), ResultMissing),
     }
-    for pipe, _ in pipelines.values():
-        pipe.run()
-    waiters = {name: Waiter(pipe.messages[-1]) for name, (pipe, _) in pipelines.items()}
-    worker = Worker(broker, worker_threads=2, worker_timeout=100)
-    worker.start()
-    told = {name: waiter.told() for name, waiter in waiters.items()}
-    worker.stop()
+    told = told_of(broker, pipelines)
     broker.close()
     assert told == {name: expected for name, (_, expected) in pipelines.items()}
 
