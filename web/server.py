@@ -84,9 +84,13 @@ def run(settings: Settings) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):  # also before uvicorn listens to them, and after
         signal.signal(signum, server.handle_exit)
     _log.info("web.started", host=host, port=port)
-    server.run(sockets=[listener])
+    with suppress(SystemExit):  # how uvicorn says that the application does not start; older releases return
+        server.run(sockets=[listener])
     ignore_stops()
     actors.broker.close()
+    if not server.started:  # the line before says why
+        _log.error("web.failed", host=host, port=port, error="the application did not start")
+        return 1
     _log.info("web.stopped")
     return 0
 

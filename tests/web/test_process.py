@@ -22,8 +22,14 @@ PROGRAM = """
 import sys
 from lockstep.settings import Settings
 from web.server import run
-from tests.support.waiting import PATIENCE
 sys.exit(run(Settings.load()))
+"""
+#: The same, on a machine that gives it no threads.
+NO_THREADS = """
+import threading
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
 """
 MAIL = b'{"actor": "messages.deliver", "kwargs": {"instance_id": "i", "customer_id": "c", "body": "b"}}'
 
@@ -34,7 +40,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def start(settings: Settings) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
-    def go(**environment: str) -> "subprocess.Popen[str]":
+    def go(program: str = PROGRAM, **environment: str) -> "subprocess.Popen[str]":
         own = {
             "REDIS_URL": settings.redis_url or "",
             "QUEUE_NAMESPACE": settings.queue_namespace,
@@ -43,7 +49,7 @@ def start(settings: Settings) -> Iterator[Start]:
             "WEB_DRAIN_SECONDS": "0",
         }
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, "-c", program],
             cwd=ROOT,
             env={**os.environ, **own, **environment},
             stderr=subprocess.PIPE,
@@ -114,6 +120,15 @@ def test_a_port_in_use_ends_it(start: Start) -> None:
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert json.loads(errors.splitlines()[-1])["event"] == "web.failed"
+
+
+def test_an_application_that_does_not_start_ends_it(start: Start) -> None:
+    process = start(NO_THREADS + PROGRAM)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    events = [json.loads(line)["event"] for line in errors.splitlines()]
+    assert "can't start new thread" in "".join(events)
+    assert events[-1] == "web.failed"
 
 
 def test_it_refuses_to_serve_everybody_without_keys(start: Start) -> None:

@@ -28,9 +28,11 @@ def port(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     yield number
+    # Whoever waited in vain for an answer learns here whether anybody was there to give one.
+    serving = server.started and thread.is_alive()
     server.should_exit = True
     thread.join(15)
-    assert not thread.is_alive()
+    assert (serving, thread.is_alive()) == (True, False)
 
 
 def test_messages_over_a_socket(port: int) -> None:
