@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from lockstep.cli import app
+from lockstep.cli.commands import make_app
 from lockstep.cli.worker import _OVERDUE
 from lockstep.settings import DOCUMENTED, Settings
 from tests.support.fleet import SCRIPTS
@@ -70,7 +70,7 @@ def test_every_service_that_stays_is_checked_and_starts_again() -> None:
 
 
 def test_commands_and_settings_are_those_of_the_product() -> None:
-    commands = {command.name for command in app.registered_commands}
+    commands = {command.name for command in make_app().registered_commands}
     settings = {name for name, _, _ in DOCUMENTED}
     for name, one in OURS.items():
         assert one["command"][0] == "lockstep"

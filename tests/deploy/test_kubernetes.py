@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from lockstep.cli import app
+from lockstep.cli.commands import make_app
 from lockstep.cli.worker import _OVERDUE
 from lockstep.settings import DOCUMENTED, Settings
 from tests.deploy.expressions import unknown
@@ -81,7 +81,7 @@ def test_probes_ask_for_what_is_there() -> None:
 
 
 def test_commands_are_those_of_the_product() -> None:
-    known = {command.name for command in app.registered_commands}
+    known = {command.name for command in make_app().registered_commands}
     for pod in pods().values():
         program, command = container(pod)["command"]
         assert program == "lockstep"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from lockstep.cli import app
+from lockstep.cli.commands import make_app
 from lockstep.embedded import EmbeddedRedis
 from lockstep.settings import Settings
 from lockstep.states import MessageState
@@ -189,7 +189,7 @@ def test_what_cannot_be_loaded_is_told(
     ],
 )
 def test_what_is_not_understood_is_told(arguments: tuple[str, ...], said: str) -> None:
-    ended = CliRunner().invoke(app, ["loadtest", *arguments], env={"COLUMNS": "200"})
+    ended = CliRunner().invoke(make_app(), ["loadtest", *arguments], env={"COLUMNS": "200"})
     assert ended.exit_code == 2
     assert said in ended.stderr
 

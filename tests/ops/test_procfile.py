@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lockstep.cli import app
+from lockstep.cli.commands import make_app
 from lockstep.settings import Settings
 from lockstep.states import MessageState
 from lockstep.store import Store
@@ -205,7 +205,7 @@ def holder(store: Store) -> Any:
 
 
 def test_the_procfile_names_what_is_there() -> None:
-    known = {command.name for command in app.registered_commands}
+    known = {command.name for command in make_app().registered_commands}
 
     assert set(COMMANDS) == {*NAMES, "release"}
     # honcho counts its ports up from PORT, line by line: web must be the first.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from lockstep.cli import app
+from lockstep.cli.commands import make_app
 from lockstep.deploying.home import Home
 from lockstep.supervision.control import ProgramState
 from tests.ops.shop import FORMER, NEWEST, Shop
@@ -107,7 +107,7 @@ def test_what_is_said_in_between_can_be_typed(page: Path) -> None:
     said = re.findall(r"`lockstep ([a-z][^`]*)`", page.read_text())
     assert said
     for line in said:
-        command: Any = typer.main.get_command(app)
+        command: Any = typer.main.get_command(make_app())
         for word in line.split():
             if word.startswith("--"):
                 flags = {flag for option in command.params for flag in option.opts}

@@ -7,13 +7,13 @@ import pytest
 import typer.main
 
 from lockstep import scripts
-from lockstep.cli import app
+from lockstep.cli.commands import make_app
 from lockstep.settings import DOCUMENTED, Settings
 from lockstep.verifying import CHECKS
 from middleware import make_broker
 
 SETTINGS = {name for name, _, _ in DOCUMENTED}
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
 
 
 def test_docs_list_every_setting() -> None:

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from typer.testing import CliRunner
 
-from lockstep.cli import app
+from lockstep.cli.commands import make_app
 from lockstep.processes import ProcessRecord, ProcessState, ProcessType
 from lockstep.schedules import CatchUp, Schedule
 from lockstep.settings import Settings
@@ -115,7 +115,7 @@ def works(client: Client, settings: Settings) -> Callable[[], None]:
         json.dumps(read_fleet(client.app.state.context.broker.store).data, allow_nan=False)  # of /events
         for command in COMMANDS:
             for options in ([], ["--json"]):
-                shown = CliRunner().invoke(app, [command, *options], env=environment)
+                shown = CliRunner().invoke(make_app(), [command, *options], env=environment)
                 assert shown.exit_code == 0, (command, shown.output, shown.exception)
                 shown.output.encode("utf-8")
                 assert "\x1b[2J" not in shown.output
