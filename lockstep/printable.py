@@ -38,6 +38,7 @@ def printable_traceback(exc_info: _ExcInfo) -> str:
 
 def _escape(one: traceback.TracebackException) -> None:
     """What an exception says of itself becomes one line; only its frames have several."""
+    _escape_class(one)
     # Only `str()` of it is kept, under this name in every version from 3.11 on.
     one._str = printable(str(one))  # type: ignore[attr-defined]
     notes = getattr(one, "__notes__", None)
@@ -49,6 +50,20 @@ def _escape(one: traceback.TracebackException) -> None:
         value = getattr(one, name, None)
         if isinstance(value, str):
             setattr(one, name, printable(value.rstrip("\n")))
+
+
+def _escape_class(one: traceback.TracebackException) -> None:
+    """Escape the name of an exception's class and of its module: a class that is made at run time may have any."""
+    for name in ("exc_type_qualname", "exc_type_module"):  # from Python 3.13 on
+        value = getattr(one, name, None)
+        if isinstance(value, str):
+            setattr(one, name, printable(value))
+    kind = vars(one).get("exc_type")  # before, the class itself is kept, and may not be changed
+    if kind is None or f"{kind.__module__}{kind.__qualname__}".isprintable():
+        return
+    base = SyntaxError if issubclass(kind, SyntaxError) else Exception  # which is formatted in another way
+    module = {"__module__": printable(str(kind.__module__))}
+    one.exc_type = type(printable(kind.__qualname__), (base,), module)
 
 
 def _escaped(character: str) -> str:

@@ -62,12 +62,26 @@ def fail_to_compile() -> None:
     compile(f"x = '{EVIL}", f"file{EVIL.replace(chr(0), '').replace(chr(0xD800), '')}", "exec")
 
 
+def evil_class(base: type[Exception]) -> type[Exception]:
+    return type(EVIL.replace("\x00", "").replace("\ud800", ""), (base,), {"__module__": EVIL})
+
+
+def fail_with_a_class_of_any_name() -> None:
+    error, wrong = evil_class(ValueError), evil_class(SyntaxError)
+    try:
+        raise error("a")
+    except error as cause:
+        raise ExceptionGroup("g", [error("b"), ExceptionGroup("h", [wrong("c"), wrong("d")])]) from cause
+
+
 class Evil:
     def __repr__(self) -> str:
         return EVIL
 
 
-@pytest.mark.parametrize("fail", [fail_with_causes, fail_as_group, fail_to_compile])
+@pytest.mark.parametrize(
+    "fail", [fail_with_causes, fail_as_group, fail_to_compile, fail_with_a_class_of_any_name]
+)
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_no_error_steers_the_terminal_through_its_traceback(
     fail: Callable[[], None], log_format: str
