@@ -15,6 +15,8 @@ MAX_TEXT: Final = 200
 #: Dead letters on one page, and what one request redrives.
 MAX_PAGE: Final = 200
 MAX_LIMIT: Final = 10_000_000
+#: Numbers that are days of 1970 in milliseconds, but of 2001 to 2286 in seconds.
+_SECONDS: Final = range(10**9, 10**10)
 
 
 def _name(value: object, pointer: str) -> str:
@@ -22,6 +24,8 @@ def _name(value: object, pointer: str) -> str:
 
 
 def _millis(value: object, pointer: str) -> int:
+    if type(value) is int and value in _SECONDS:  # every dead letter died since, and none until then
+        raise InvalidMessage(pointer, "it looks like seconds: give milliseconds since 1970")
     return check_whole(parse_time(value, pointer), 0, 2**53, pointer)
 
 
