@@ -10,52 +10,40 @@ from typing import Final
 
 from starlette.requests import Request
 
-#: Headers that proxies, load balancers, tunnels and content delivery networks add.
+#: Headers that proxies, load balancers, tunnels, content delivery networks and login pages before an application add.
 _HEADERS: Final = frozenset(
     {
-        *("forwarded", "forwarded-for", "forwarded-host", "forwarded-proto", "via", "cdn-loop"),
-        *("client-ip", "remote-addr", "true-client-ip", "wl-proxy-client-ip", "proxy-client-ip", "proxy-connection"),
-        *("x-real-ip", "x-real-port", "x-client-ip", "x-client-host", "x-cluster-client-ip", "x-remote-ip"),
-        *("x-remote-addr", "x-remote-host", "x-proxyuser-ip", "x-proxy", "x-nginx-proxy", "x-host", "x-scheme"),
-        *("x-url-scheme", "x-request-start", "x-arr-ssl", "x-arr-log-id", "x-cloud-trace-context", "front-end-https"),
-        *("x-iisnode-auth_user", "x-haproxy-server-state", "x-coming-from", "z-forwarded-for", "akamai-origin-hop"),
+        *("via", "x-via", "x-bluecoat-via", "cdn-loop", "do-connecting-ip", "ali-cdn-real-ip", "x-amz-cf-id"),
+        *("client-ip", "remote-addr", "true-client-ip", "x-true-client-ip", "wl-proxy-client-ip", "proxy-client-ip"),
+        *("x-client-ip", "x-client-host", "x-cluster-client-ip", "incap-client-ip", "x-sucuri-clientip"),
+        *("x-source-ip", "x-user-ip", "x-nf-client-connection-ip", "proxy-connection", "remote-user"),
+        *("x-proxyuser-ip", "x-proxy", "x-proxied-by", "x-nginx-proxy", "x-host", "x-scheme", "x-url-scheme"),
+        *("x-request-start", "x-arr-ssl", "x-arr-log-id", "x-cloud-trace-context", "front-end-https"),
+        *("x-iisnode-auth-user", "x-haproxy-server-state", "x-coming-from", "z-forwarded-for", "akamai-origin-hop"),
+        *("x-webauth-user", "x-ms-client-principal"),
     }
 )  # fmt: skip
 
 #: How the names of such headers begin.
 _PREFIXES: Final = (
-    *(
-        "x-forwarded",
-        "x-original-",
-        "x-proxy-",
-        "x-envoy-",
-        "x-amzn-",
-        "x-appengine-",
-        "x-azure-",
-        "x-vercel-",
-    ),
-    *(
-        "cf-",
-        "fly-",
-        "fastly-",
-        "cloudfront-",
-        "tailscale-",
-        "ngrok-",
-        "x-akamai-",
-        "x-traefik-",
-        "x-varnish",
-    ),
-)
+    *("forwarded", "x-forward", "x-original-", "x-originating-", "x-real-", "x-remote-", "x-proxy-", "x-varnish"),
+    *("x-envoy-", "x-traefik-", "x-amzn-", "x-appengine-", "x-azure-", "x-vercel-", "x-fastly-", "x-akamai-"),
+    *("cf-", "fly-", "fastly-", "cloudfront-", "tailscale-", "ngrok-"),
+    *("x-auth-request-", "x-pomerium-", "x-authentik-", "x-goog-authenticated-user-"),
+)  # fmt: skip
 
 
 def sign_of_proxy(request: Request) -> str | None:
     """Return what shows that a proxy passed the request on; None if nothing does."""
     names: Iterable[str] = request.headers.keys()  # in lower case
     for name in names:
-        if name in _HEADERS or name.startswith(_PREFIXES):
+        plain = name.replace(
+            "_", "-"
+        )  # as gateways write them, and as servers that make variables of them read them
+        if plain in _HEADERS or plain.startswith(_PREFIXES):
             return name
     if request.scope.get("http_version") == "1.0":
-        options = request.headers.get("connection", "").lower().split(",")
+        options = ",".join(request.headers.getlist("connection")).lower().split(",")
         if "close" in map(str.strip, options):
             return "connection: close in HTTP/1.0"
     return None

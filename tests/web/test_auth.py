@@ -3,12 +3,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from lockstep.errors import InvalidSettings
 from lockstep.parsing import api_keys
 from lockstep.settings import Settings
 from tests.web.client import Client
 from web.auth import check_exposure
+from web.proxies import sign_of_proxy
 from web.routes import ENDPOINTS
 
 MAIL = {"actor": "mail.send", "kwargs": {"to": "a"}}
@@ -112,6 +114,9 @@ SIGNS = (
     *("CF-Ray", "X-Cluster-Client-IP", "Fly-Client-IP", "Fastly-Client-IP", "X-Envoy-External-Address"),
     *("X-Original-Forwarded-For", "X-Amzn-Trace-Id", "Client-IP", "CDN-Loop", "X-Request-Start", "X-Forwarded-Prefix"),
     *("Tailscale-User-Login", "X-Azure-ClientIP", "X-Original-Host", "X-Appengine-User-Ip"),
+    *("X_Forwarded_For", "x-forwarded_for", "X_REAL_IP", "Client_IP", "X-Forward-For", "X-Forwarder-For"),
+    *("X-Originating-IP", "X-Remote-User", "Remote-User", "X-Auth-Request-User", "X-Iisnode-Auth_User"),
+    *("X-Via", "DO-Connecting-IP", "X-Fastly-Client-IP"),
 )  # fmt: skip
 
 
@@ -127,6 +132,13 @@ def test_without_keys_a_request_with_a_sign_of_a_proxy_is_refused(
         assert client.request("GET", "/livez", headers={sign: "x"}).status_code == 200
         assert client.request("GET", "/readyz", headers={sign: "x"}).status_code == 200
     assert snapshot() == {}
+
+
+def test_connection_options_may_stand_in_several_headers() -> None:
+    headers = [(b"connection", b"x"), (b"connection", b"Close")]
+    scope = {"type": "http", "http_version": "1.0", "headers": headers}
+    assert sign_of_proxy(Request(scope)) == "connection: close in HTTP/1.0"
+    assert sign_of_proxy(Request({**scope, "http_version": "1.1"})) is None
 
 
 def test_headers_of_ordinary_clients_are_no_sign_of_a_proxy(client: Client) -> None:
