@@ -46,6 +46,17 @@ def log_unhandled(log: Any) -> None:
     logging.captureWarnings(True)
 
 
+def hide_interrupts() -> None:
+    """End on Ctrl-C without a traceback from now on, wherever this process is. A hook of others stays."""
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):  # of which Python then dies, as of the signal
+            sys.__excepthook__(kind, error, trace)
+
+    if _is_ours(sys.excepthook, sys.__excepthook__):
+        sys.excepthook = show
+
+
 def _is_ours(hook: Any, default: Any) -> bool:
     """Whether a hook is Python's own, or one of an earlier call."""
     return hook is default or getattr(hook, "__module__", None) == __name__

@@ -3,7 +3,13 @@
 Exit codes: 0 done, 1 failed, 2 usage, 3 timed out or not ready, 4 Redis not reachable, 5 refused.
 """
 
+# ruff: noqa: E402
+import signal
 import sys
+
+from lockstep.unhandled import hide_interrupts
+
+hide_interrupts()  # at once: the imports below take longer than many commands run
 
 from lockstep.cli.commands import make_app
 from lockstep.cli.common import (
@@ -28,6 +34,9 @@ def main() -> None:
         make_app(next(iter(sys.argv[1:]), None))()
     except SystemExit:
         check_written()
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # Else Python shows where its own end was interrupted.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         raise
     except LockstepError as error:
         complain(str(error))

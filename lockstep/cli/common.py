@@ -22,6 +22,9 @@ from lockstep.schema import check_when_known
 from lockstep.settings import Settings
 from lockstep.store import Store
 
+#: Columns of a terminal whose size is not known.
+_UNKNOWN_WIDTH: Final = 80
+
 
 class SafeConsole(Console):
     """A console that shows the text of others as it is: no markup, no emoji names, no control characters.
@@ -31,6 +34,8 @@ class SafeConsole(Console):
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+        if not self.width:  # COLUMNS=0, as where nobody knows the size of the terminal
+            self.width = _UNKNOWN_WIDTH
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
         return super()._render_buffer(map(_safe, buffer))

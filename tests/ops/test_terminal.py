@@ -240,6 +240,39 @@ def test_ctrl_c_reports_how_many_lines_were_sent(environment: dict[str, str], tm
         sending.communicate()
 
 
+#: Sends a real Ctrl-C while a command imports what it needs, and while Python ends it.
+INTERRUPTED = """
+import atexit, os, signal, sys
+
+class WhileImporting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "lockstep.store":
+            os.kill(os.getpid(), signal.SIGINT)
+
+if sys.argv.pop() == "start":
+    sys.meta_path.insert(0, WhileImporting())
+else:
+    atexit.register(os.kill, os.getpid(), signal.SIGINT)
+from lockstep.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("when", ["start", "end"])
+def test_ctrl_c_at_the_start_or_end_of_a_command_shows_no_traceback(when: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, "--help", when]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+
+
+def test_a_width_of_zero_is_an_unknown_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setenv("COLUMNS", "0")
+    SafeConsole().print("shown")
+    assert output.getvalue() == "shown\n"
+
+
 @pytest.fixture
 def staying(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Any]]:  # noqa: F811
     started: list[subprocess.Popen[bytes]] = []
