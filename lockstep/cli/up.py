@@ -32,7 +32,7 @@ from lockstep.supervision.control import Control
 from lockstep.supervision.place import Place
 
 #: Seconds until web, workers and scheduler must be ready.
-READY_SECONDS: Final = 30.0
+READY_SECONDS: Final = 120.0
 
 #: Where this command differs from the settings: one machine, and somebody who waits for it to start.
 _DEFAULTS: Final = {

@@ -18,7 +18,7 @@ from lockstep.supervision.place import Place
 from lockstep.supervision.slots import changing
 
 #: Seconds until all processes must be ready at the first start.
-_READY_SECONDS: Final = 60.0
+_READY_SECONDS: Final = 120.0
 
 _LOOK_SECONDS: Final = 0.2
 

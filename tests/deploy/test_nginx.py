@@ -124,7 +124,7 @@ def steady_load(url: str, leaving: Program) -> Iterator[int]:
         for _ in range(20):  # both serve, and nginx keeps connections to both
             yield client.post("/api/v1/messages", json=message).status_code
         leaving.process.terminate()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while leaving.process.poll() is None:
             assert time.monotonic() < deadline
             yield client.post("/api/v1/messages", json=message).status_code

@@ -8,7 +8,7 @@ import redis
 from lockstep.ending import EXIT_BROKEN
 from tests.history.checker import Outcome
 from tests.support.fault_run import FaultRun
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -18,7 +18,7 @@ def test_idle_workers_run_the_next_message_at_once_after_a_failover(run: FaultRu
     delays = []
     with redis.Redis.from_url(run.environment["REDIS_URL"]) as client:
         for number in range(3):
-            wait_for("all consumers wait for work", lambda: _blocked(client) == _consumers(run) > 0, 30)
+            wait_for("all consumers wait for work", lambda: _blocked(client) == _consumers(run) > 0)
             client.execute_command("REPLICAOF", "127.0.0.1", "1")  # nobody is there: it keeps its data
             wait_for("their reads were ended", lambda: _blocked(client) == 0)
             client.execute_command("REPLICAOF", "NO", "ONE")
@@ -45,6 +45,6 @@ def test_a_process_whose_guard_breaks_exits_with_a_reason(run: FaultRun) -> None
     (worker,) = run.start(
         ACTOR_MODULES="tests.support.fault_actors,tests.support.broken_guards", BROKEN_GUARD="interrupter"
     )
-    assert worker.process.wait(60) == EXIT_BROKEN
+    assert worker.process.wait(PATIENCE) == EXIT_BROKEN
     assert "process.broken" in worker.text()
     assert "the service interrupter failed 3 times in a row" in worker.text()

@@ -13,6 +13,7 @@ import pytest
 from tests.history.checker import Outcome, check_file
 from tests.history.events import Event, Kind, read
 from tests.history.recorder import Recorder
+from tests.support.waiting import PATIENCE
 
 EVENTS = 500
 
@@ -50,7 +51,7 @@ def test_lines_of_many_processes_and_threads_never_mix(tmp_path):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(PATIENCE)
     assert sorted(event.message for event in read(path)) == sorted(
         f"{number}-{count}" for number in range(5) for count in range(EVENTS)
     )
@@ -60,12 +61,12 @@ def test_what_a_killed_process_recorded_is_there(tmp_path):
     path = tmp_path / "history"
     writer = multiprocessing.get_context("spawn").Process(target=_write_for_ever, args=(path,))
     writer.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not path.exists() or path.stat().st_size < 10_000:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(writer.pid or 0, signal.SIGKILL)
-    writer.join(30)
+    writer.join(PATIENCE)
     assert path.stat().st_size == sum(len(event.encode()) for event in read(path))
 
 

@@ -149,7 +149,7 @@ async def runs_a_group(gate: Gate) -> None:
 
 
 async def waits_for(gate: Gate) -> None:
-    await asyncio.wait_for(cleans_up(gate), timeout=60)
+    await asyncio.wait_for(cleans_up(gate), timeout=300)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from middleware import make_broker
 from middleware.async_actors import AsyncIO
 from tests.support.fleet import inherited
 from tests.support.refusing import RefusingProxy
-from tests.support.waiting import wait_for
+from tests.support.waiting import LONG_COMMAND, PATIENCE, wait_for
 
 
 def _broken(*_: Any, **__: Any) -> Any:
@@ -133,7 +133,7 @@ def test_a_worker_that_boots_while_redis_refuses_has_its_guards(
         wait_for("it may claim", lambda: through.may_claim)
         assert "work" in {record.name for record in through.store.limits.all()}
         work.send()
-        assert ran.wait(30)
+        assert ran.wait(PATIENCE)
     finally:
         proxy.allow()
         worker.stop()
@@ -157,7 +157,7 @@ def test_a_worker_process_whose_guard_fails_at_boot_exits_with_a_reason(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONG_COMMAND,
         check=False,
     )
     assert worker.returncode == EXIT_BROKEN, worker.stderr

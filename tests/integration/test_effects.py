@@ -25,7 +25,7 @@ from lockstep.states import MessageState
 from middleware import make_broker
 from middleware.follow_ups import FollowUps
 from tests.support.known import is_known
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 Start = Callable[[], Worker]
 Ended = Callable[[str], MessageRecord]
@@ -466,7 +466,7 @@ def test_a_worker_that_stops_enqueues_what_follows_first(
 
     message = work.send()
     worker = start()
-    assert stopping.wait(15)
+    assert stopping.wait(PATIENCE)
     worker.stop()
     assert broker.store.message(message.message_id).state is MessageState.DONE
     assert broker.store.counts("default").messages[MessageState.WAITING] == 1

@@ -296,7 +296,7 @@ def test_a_shard_that_fails_stops_no_other(
         sent.send(shards[1])
         for shard in (0, 2, 3):
             sent.send(shards[shard], 1.5 * broker.settings.lease_seconds if shard == 2 else 0.0)
-        wait_for("the others run", lambda: set(ran) == {shards[0], shards[2], shards[3]}, 30)
+        wait_for("the others run", lambda: set(ran) == {shards[0], shards[2], shards[3]})
         assert ran.count(shards[2]) == 1  # its lease was renewed
         assert broker.connected_queues == set()
     wait_for("the shard that failed works again", lambda: shards[1] in ran)

@@ -16,7 +16,7 @@ from lockstep.claimed import ClaimedMessage
 from lockstep.errors import IntakeOff, LeaseLost
 from lockstep.records import MessageRecord
 from lockstep.states import MessageState
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 Start = Callable[[], Worker]
 Ended = Callable[[str], MessageRecord]
@@ -120,7 +120,7 @@ def test_what_an_ended_actor_left_behind_is_refused_like_any_other(
     may_send, refused = threading.Event(), list[BaseException]()
 
     def late() -> None:
-        may_send.wait(30)
+        may_send.wait(PATIENCE)
         try:
             follow_up.send()
         except Exception as error:

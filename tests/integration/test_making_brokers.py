@@ -68,7 +68,7 @@ def runs(broker: LockstepBroker) -> None:
     worker.start()
     try:
         work.send(1)
-        broker.join("default", timeout=30_000)
+        broker.join("default", timeout=300_000)
     finally:
         worker.stop()
     assert ran == [1, 1]
@@ -193,7 +193,7 @@ def test_an_event_loop_that_is_added_again_leaves_none_behind(make: Make) -> Non
     loop = get_event_loop_thread()
     assert loop is not None
     work.send()
-    broker.join("default", timeout=30_000)
+    broker.join("default", timeout=300_000)
     worker.stop()
     assert ran == ["async"]
     assert not loop.is_alive()

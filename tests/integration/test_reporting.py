@@ -80,7 +80,7 @@ def test_a_worker_says_what_it_does(
     assert record is not None
     assert (record.busy, record.done) == (1, 2)
     go.set()
-    stop.join(30)
+    stop.join(PATIENCE)
     assert only(broker.store) is None
 
 

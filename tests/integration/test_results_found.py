@@ -145,7 +145,7 @@ def test_results_are_found_however_a_message_was_sent(
 
 
 def results(messages: list["Message[Any]"], backend: Any = None) -> list[Any]:
-    return [message.get_result(backend=backend, block=True, timeout=20_000) for message in messages]
+    return [message.get_result(backend=backend, block=True, timeout=300_000) for message in messages]
 
 
 def test_the_results_of_a_group_and_a_pipeline_are_found_together(broker: LockstepBroker, work: Any) -> None:
@@ -155,8 +155,8 @@ def test_the_results_of_a_group_and_a_pipeline_are_found_together(broker: Lockst
     ).run()
     worker = Worker(broker, worker_threads=2, worker_timeout=100)
     worker.start()
-    assert list(whole.get_results(block=True, timeout=20_000)) == [f"{name} 0" for name in NAMES]
-    assert list(steps.get_results(block=True, timeout=20_000)) == ["a 0", "b 0"]
+    assert list(whole.get_results(block=True, timeout=300_000)) == [f"{name} 0" for name in NAMES]
+    assert list(steps.get_results(block=True, timeout=300_000)) == ["a 0", "b 0"]
     worker.stop()
     assert whole.completed and steps.completed
 
@@ -170,7 +170,7 @@ def test_an_end_is_found_however_a_message_was_sent(broker: LockstepBroker, work
     told = []
     for message in messages:
         with pytest.raises(ResultFailure) as failure:
-            message.get_result(block=True, timeout=60_000)
+            message.get_result(block=True, timeout=300_000)
         told.append(failure.value.orig_exc_type)
     assert told == ["cancelled"] * 3 + ["purged"] * 3
 
@@ -185,11 +185,11 @@ def test_an_id_that_was_a_repeat_once_is_found_when_it_is_sent_itself(
     assert broker.enqueue(kept_out).message_id != "own"
     worker = Worker(broker, worker_threads=1, worker_timeout=100)
     worker.start()
-    assert kept_out.get_result(block=True, timeout=20_000) == "first 0"
+    assert kept_out.get_result(block=True, timeout=300_000) == "first 0"
     sent = work.message_with_options(args=("third",), message_id="own-2")
     broker.store.results.note_repeat("own-2", "nosuch")
     broker.enqueue(sent)
-    assert sent.get_result(block=True, timeout=20_000) == "third 0"
+    assert sent.get_result(block=True, timeout=300_000) == "third 0"
     worker.stop()
 
 

@@ -20,7 +20,7 @@ from lockstep.holding import Interrupter, Renewer
 from lockstep.reaper import Reaper
 from lockstep.service import Service
 from lockstep.wakeup import WakeUp
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -46,7 +46,7 @@ class Work:
 
     def runs(self) -> None:
         self.send()
-        wait_for("a message runs", lambda: self._sent in self.numbers, 30)
+        wait_for("a message runs", lambda: self._sent in self.numbers)
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ def test_one_error_of_any_kind_ends_no_thread(
     before = {one for one in threading.enumerate() if one.name in SERVICES or "wake-up" in one.name}
     failed = _once(monkeypatch, of, name, error)
     work.send()  # something to do for each
-    assert failed.wait(30)
+    assert failed.wait(PATIENCE)
     if name != "_take":  # that one waits for its lease
         work.runs()
     else:
-        wait_for("the message is reclaimed", lambda: 1 in work.numbers, 30)
+        wait_for("the message is reclaimed", lambda: 1 in work.numbers)
     assert all(thread.is_alive() for thread in before)
     _ready(broker)
 
@@ -121,7 +121,7 @@ def test_a_thread_that_is_hit_by_an_exception_at_any_place_goes_on_or_is_replace
         assert thread.ident is not None
         raise_thread_exception(thread.ident, SystemExit)
     work.runs()
-    wait_for("all threads of actors run", lambda: _running(worker) == 4, 30)
+    wait_for("all threads of actors run", lambda: _running(worker) == 4)
     wait_for("the services run", lambda: {one.name for one in threading.enumerate()} >= SERVICES)
     work.runs()
     _ready(broker)
@@ -155,9 +155,9 @@ def test_a_worker_thread_that_died_is_replaced_and_the_message_that_it_took_alon
     first = list(worker.workers)
     killed = _kill_in(monkeypatch, "process_message", after=False)
     message_id = work.send()
-    assert killed.wait(30)
+    assert killed.wait(PATIENCE)
     wait_for("it is replaced", lambda: _running(worker) == 4 and worker.workers != first)
-    wait_for("the message runs", lambda: work.numbers == [1], 30)
+    wait_for("the message runs", lambda: work.numbers == [1])
     wait_for("it is done", lambda: broker.store.message(message_id).state == "done")
     assert broker.store.message(message_id).crashes == 0  # given back, not left to its lease
     work.runs()
@@ -169,8 +169,8 @@ def test_a_message_whose_thread_died_after_its_run_is_settled_as_it_was_decided(
     worker = start()
     lost = _once(monkeypatch, LockstepConsumer, "ack", SystemExit())
     message_id = work.send()
-    assert lost.wait(30)
-    wait_for("it is done", lambda: broker.store.message(message_id).state == "done", 30)
+    assert lost.wait(PATIENCE)
+    wait_for("it is done", lambda: broker.store.message(message_id).state == "done")
     wait_for("the thread is replaced", lambda: _running(worker) == 4)
     work.runs()
     assert work.numbers == [1, 2]
@@ -188,7 +188,7 @@ def test_a_message_whose_thread_died_in_its_run_counts_as_failed(
 
     monkeypatch.setattr(WorkerThread, "process_message", die)
     message_id = work.send()
-    wait_for("it runs again", lambda: work.numbers == [1], 30)
+    wait_for("it runs again", lambda: work.numbers == [1])
     wait_for("it is done", lambda: broker.store.message(message_id).state == "done")
     (attempt, _) = broker.store.message(message_id).attempts
     assert attempt.error is not None
@@ -197,7 +197,7 @@ def test_a_message_whose_thread_died_in_its_run_counts_as_failed(
 
 
 def _gave_up(broker: LockstepBroker, reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    wait_for("it claims nothing", lambda: not broker.may_claim, 30)
+    wait_for("it claims nothing", lambda: not broker.may_claim)
     wait_for(
         "it is not ready", lambda: [one.state for one in broker.store.processes.listing()] == ["starting"]
     )

@@ -67,7 +67,7 @@ def test_what_has_not_started_goes_back_at_once_when_the_process_stops(
     stopping.start()
     wait_for("others may run them", lambda: counted(broker, MessageState.RUNNING) == THREADS)
     gate.set()
-    stopping.join(30)
+    stopping.join(PATIENCE)
     assert counted(broker, MessageState.WAITING) == 6
     assert counted(broker, MessageState.DONE) == 304
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lockstep.settings import Settings
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import LONG_COMMAND, PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 KEYS = "load:enqueue+read:s3cret,look:read:eyes,shop:enqueue:send"
@@ -58,7 +58,13 @@ class Stack:
         given = command("loadtest", "--url", f"http://127.0.0.1:{port or self.port}", "--json", *arguments)
         environment = {**self.environment, "LOCKSTEP_API_KEY": key}
         return subprocess.run(
-            given, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+            given,
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=LONG_COMMAND,
+            check=False,
         )
 
     def watched(self, *arguments: str) -> "Watched":

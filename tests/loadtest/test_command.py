@@ -16,7 +16,7 @@ from lockstep.states import MessageState
 from lockstep.store import Store
 from tests.loadtest.stack import ROOT, Stack, command
 from tests.support.proxy import Proxy
-from tests.support.waiting import wait_for
+from tests.support.waiting import LONG_COMMAND, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_full_queue_is_asked_again_when_it_says(stack: Stack, store: Store) ->
         60,
     )
     store.resume("messages")  # it comes again after five seconds
-    output, _ = loading.communicate(timeout=120)
+    output, _ = loading.communicate(timeout=LONG_COMMAND)
     told = json.loads(output)
     assert (loading.returncode, told["accepted"], told["failed"]) == (0, 10, {}), told
     assert told["refused"].keys() == {"429"}

@@ -19,10 +19,10 @@ import httpx
 from lockstep.deploying.source import Source
 from lockstep.settings import Settings
 from lockstep.store import Store
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import LONG_COMMAND, PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
-LONG = 90.0
+LONG = PATIENCE
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
@@ -64,7 +64,7 @@ class Deployment:
             # Each takes seconds to drain and to start; two web processes are what serves on.
             "WORKER_MASTERS": "1",
             "SCHEDULER_PROCESSES": "1",
-            "READY_TIMEOUT": "30",
+            "READY_TIMEOUT": "300",
             "DEPLOY_NOTIFY_DSN": f"json://127.0.0.1:{receiver.server_port}",
         }
         (self.home / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
@@ -97,7 +97,7 @@ class Deployment:
     def run(self, *arguments: str, whole: bool = False) -> tuple[int, str]:
         """A command's exit code and all that it says."""
         process = self.command(*arguments, whole=whole)
-        told, _ = process.communicate(timeout=240)
+        told, _ = process.communicate(timeout=LONG_COMMAND)
         return process.returncode, told
 
     def die_in(self, step: str, *arguments: str) -> None:

@@ -25,7 +25,7 @@ from lockstep.states import MessageState
 from lockstep.store import Store
 from tests.ops.home import make_release
 from tests.ops.supervised import Supervised, free_port
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import LONG_COMMAND, PATIENCE, wait_for
 
 FORMER: Final = "2026-11-24"
 NEWEST: Final = "2026-11-25"
@@ -46,7 +46,7 @@ SETTINGS: Final = {
     "BACKOFF": "fixed:1h",
     "CANCEL_GRACE": "0.5",
     "WEB_DRAIN_SECONDS": "0",
-    "READY_TIMEOUT": "60s",  # the machine may have much else to do
+    "READY_TIMEOUT": "300s",  # the machine may have much else to do
 }
 
 #: What is charged goes to a file; the file `provider` says how the payment provider is.
@@ -258,7 +258,7 @@ class Shop(Supervised):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=180,
+            timeout=LONG_COMMAND,
             check=False,
         )
         output = ended.stdout

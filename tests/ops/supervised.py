@@ -18,7 +18,7 @@ from lockstep.store import Store
 from lockstep.supervision.control import Control, Program, ProgramState
 from lockstep.supervision.place import Place
 from tests.support.posting import post_message
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import LONG_COMMAND, PATIENCE, wait_for
 
 #: How long something may take on a machine that has much else to do.
 LONG = PATIENCE
@@ -130,7 +130,7 @@ class Supervised:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=LONG_COMMAND,
             check=False,
         )
 

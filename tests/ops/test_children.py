@@ -68,11 +68,11 @@ def test_children_end_by_signals_and_send_while_the_worker_runs_and_while_it_dra
     wait_for(
         f"both run:\n{worker.text}", lambda: all(Path(f"{file}.started").exists() for file in files.values())
     )
-    wait_for(f"the children have ended:\n{worker.text}", files[False].exists, 120)
+    wait_for(f"the children have ended:\n{worker.text}", files[False].exists)
     assert json.loads(files[False].read_text()) == EXPECTED
     wait_for("it is done", lambda: store.message(sent[False]).state is MessageState.DONE)
     worker.process.send_signal(signal.SIGTERM)
-    wait_for(f"the children have ended:\n{worker.text}", files[True].exists, 120)
+    wait_for(f"the children have ended:\n{worker.text}", files[True].exists)
     assert json.loads(files[True].read_text()) == EXPECTED
     wait_for("the worker has ended", lambda: worker.process.poll() is not None and not worker.members())
     assert worker.process.returncode == 0, worker.text

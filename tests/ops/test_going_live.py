@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.verifying import CHECKS
+from tests.support.waiting import LONG_COMMAND
 
 PAGE = Path("docs/going-live.md").read_text()
 BEFORE, AFTER = PAGE.split("\n## After\n")
@@ -46,7 +47,7 @@ def test_the_command_tells_what_the_list_has(
         env={"REDIS_URL": redis_url, "PATH": sysconfig.get_path("scripts")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONG_COMMAND,
         check=False,
     )
 

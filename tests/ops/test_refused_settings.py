@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import LONG_COMMAND
+
 SECRET = "S3CRET"
 #: Each loads its settings in a way of its own.
 COMMANDS = ("web", "worker", "up", "setup", "listener")
@@ -27,7 +29,7 @@ def lockstep(tmp_path: Path) -> Callable[..., Ended]:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=LONG_COMMAND,
             check=False,
         )
         for text in (ended.stdout, ended.stderr):
@@ -80,7 +82,7 @@ def test_a_secret_that_can_be_read_once_is_refused(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONG_COMMAND,
         check=False,
     )
 

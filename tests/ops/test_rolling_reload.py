@@ -32,7 +32,7 @@ SETTINGS = {
     "WORKER_SHUTDOWN_TIMEOUT": "5s",
     "WEB_DRAIN_SECONDS": "2s",
     "LEASE_SECONDS": "3",
-    "READY_TIMEOUT": "30s",  # the machine may have much else to do
+    "READY_TIMEOUT": "300s",  # the machine may have much else to do
 }
 PROCESSES = ["worker-0", "worker-1", "scheduler-0", "scheduler-1", "web-0", "web-1", "listener"]
 

@@ -25,6 +25,9 @@ SECTIONS = sections(PAGE)
 
 #: How long something may take on a machine that has much else to do.
 LONG = PATIENCE
+#: Exit code of a command that Redis did not answer.
+REDIS_AWAY = 4
+
 #: Seconds between two looks.
 LOOK_SECONDS = 0.2
 
@@ -71,11 +74,14 @@ def test_a_section_does_what_it_says(section: Section, shop: Shop) -> None:
 
 
 def try_out(shop: Shop, command: Command) -> None:
-    deadline = time.monotonic() + (LONG if LOOKS.match(command.text) else 0)
+    started = time.monotonic()
+    deadline = started + (LONG if LOOKS.match(command.text) else 0)
     while True:
         code, output = shop.type(command.text)
         if code == 0 and (command.agrees(output) or command.agrees(just_started(output))):
             return
+        if code == REDIS_AWAY:  # a busy machine may be slower than REDIS_TIMEOUT; people type it again
+            deadline = max(deadline, started + LONG)
         if time.monotonic() >= deadline:
             shown = "\n".join(command.shown)
             pytest.fail(

@@ -16,6 +16,7 @@ from lockstep.errors import ImportFailed, LockstepError, Shadowed, exit_code
 from lockstep.modules import check_actor_modules, import_actors
 from lockstep.settings import Settings
 from lockstep.shadowing import OWN, add_working_directory, check_own_packages
+from tests.support.waiting import LONG_COMMAND
 
 COMMAND = [sys.executable, "-c", "from lockstep.cli import main; main()"]
 #: A plain Dramatiq project, which leaves a trace when it is executed.
@@ -184,6 +185,6 @@ def _run(directory: Path, *command: str, **changes: str) -> "subprocess.Complete
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONG_COMMAND,
         check=False,
     )

@@ -205,7 +205,7 @@ def test_a_stuck_worker_is_killed_soon_after_its_time_to_drain(
         assert all_.end() == 0, all_.text()
         seconds = time.monotonic() - began
     else:
-        (step,) = parsed(all_.run("reload", "worker", "--json", READY_TIMEOUT="30s"))["items"]
+        (step,) = parsed(all_.run("reload", "worker", "--json", READY_TIMEOUT="300s"))["items"]
         assert (step["killed"], step["released"], step["problem"]) == (True, None, "")
         seconds = step["drain_seconds"]
         assert all_.end() == 0, all_.text()

@@ -29,7 +29,7 @@ from tests.ops.supervised import LONG, parsed
 from tests.ops.test_up import FAILS_LATER, Up, free_port
 from tests.ops.traffic import ACTOR, Runs, Traffic
 from tests.support.posting import post_message
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import LONG_COMMAND, PATIENCE, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -42,7 +42,7 @@ class Fleet:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         (directory / "numbered.py").write_text(ACTOR + FAILS_LATER)
-        self.environment = {"ACTOR_MODULES": "numbered", "WEB_DRAIN_SECONDS": "2", "READY_TIMEOUT": "30"}
+        self.environment = {"ACTOR_MODULES": "numbered", "WEB_DRAIN_SECONDS": "2", "READY_TIMEOUT": "300"}
         self.port = free_port()
         self.up = Up(directory, self.port, **self.environment)
         self.up.wait_until_told()
@@ -64,7 +64,7 @@ class Fleet:
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         process = self.popen(*command)
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=LONG_COMMAND)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def programs(self) -> dict[str, Program]:

@@ -23,6 +23,7 @@ from lockstep.verifying import CHECKS, Finding, Status
 from lockstep.verifying.findings import Deployment
 from lockstep.verifying.production import is_local
 from lockstep.verifying.running import run_check
+from tests.support.waiting import LONG_COMMAND
 
 OK, WARNING, FAILED, SKIPPED = Status
 BY_NAME = {check.name: check for check in CHECKS}
@@ -345,7 +346,7 @@ def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
         cwd="docs",  # where no .env, no data and no package is
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONG_COMMAND,
         check=False,
     )
 

@@ -81,7 +81,7 @@ class Traffic:
     def __exit__(self, *exc_info: object) -> None:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(PATIENCE)
 
     # -- clients ------------------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class Traffic:
             thread.start()
             running.append(thread)
         for thread in running:
-            thread.join(30)
+            thread.join(PATIENCE)
 
     def _trickle(self, name: str, body: Any) -> None:
         with socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE) as wire:

@@ -14,7 +14,7 @@ from dramatiq_abort.backends import RedisBackend
 from lockstep.broker import LockstepBroker
 from lockstep.records import MessageRecord
 from lockstep.states import MessageState
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 Start = Callable[[], Worker]
 Ended = Callable[[str], MessageRecord]
@@ -36,7 +36,7 @@ def test_running_and_waiting_messages_are_aborted(
 
         sent: list[Any] = [work.send(number) for number in range(3)]
         start()
-        assert started.wait(20)
+        assert started.wait(PATIENCE)
         dramatiq_abort.abort(sent[1].message_id)
         dramatiq_abort.abort(sent[0].message_id)
         assert ended(sent[2].message_id).state is MessageState.DONE

@@ -38,8 +38,8 @@ def test_a_workflow_runs_in_its_order(broker: LockstepBroker, start: Start, redi
             step.message("last"),
         )
     ).run()
-    wait_for("the last has run", lambda: "last" in ran, 30)
-    broker.join("default", timeout=30_000)
+    wait_for("the last has run", lambda: "last" in ran)
+    broker.join("default", timeout=300_000)
     assert ran[0] == "first"
     assert ran[-1] == "last"
     assert sorted(ran[1:-1]) == ["after-retried", "delayed", "retried", "retried"]

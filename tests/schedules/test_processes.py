@@ -118,7 +118,7 @@ def test_periodiqs_own_command_works_as_well(start: Start, ticks: Ticks) -> None
         start("* * * * *", "-c", "import periodiq; periodiq.entrypoint()", "actors", "-v") for _ in range(2)
     ]
     for one in running:
-        one.wait_told("Scheduling", timeout=30)  # late in a minute, it waits for the next
+        one.wait_told("Scheduling", timeout=60 + PATIENCE)  # late in a minute, it waits for the next
     wait_for("both have sent all three", lambda: ticks.sent() and ticks.sent() + ticks.duplicates() >= 6)
     assert ticks.sent() in (3, 6)  # the second is one of the next minute
     for one in running:

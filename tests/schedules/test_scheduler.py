@@ -308,7 +308,7 @@ def test_a_defect_ends_the_thread_and_is_told(declare: Any, monkeypatch: Any) ->
     thread.failures = Failures("scheduler.failed", times=3, seconds=0.0)
     thread.start()
     assert told.wait(PATIENCE)
-    thread.join(5)
+    thread.join(PATIENCE)
     assert thread.broken
     assert thread.failures.count == 3
 
@@ -329,5 +329,5 @@ def test_one_defect_ends_no_scheduler(declare: Any, monkeypatch: Any, error: Bas
     thread.start()
     wait_for("it beats", lambda: thread.beating)
     thread.stop()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert not thread.broken

@@ -14,6 +14,8 @@ from typing import Any
 
 import dramatiq
 
+from tests.support.waiting import PATIENCE
+
 SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
 METHODS = ("fork", "spawn", "forkserver")
 
@@ -71,7 +73,7 @@ def _popen(signum: int, **options: Any) -> int:
     child = subprocess.Popen(["sleep", "60"], **options)
     child.send_signal(signum)
     try:
-        return -child.wait(10)
+        return -child.wait(50)
     finally:
         child.kill()
         child.wait()
@@ -97,7 +99,7 @@ def _fork(signum: int, *, wait: bool = True) -> int:
 
 def _ended(pid: int) -> int:
     """The signal or the exit code that ended a child; -1: it had to be killed."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -126,7 +128,7 @@ def _send() -> int:
     """Send in a child, longer after the fork than a lease."""
     child = multiprocessing.get_context("fork").Process(target=_send_late)
     child.start()
-    child.join(60)
+    child.join(PATIENCE)
     return -1 if child.exitcode is None else child.exitcode
 
 
@@ -139,7 +141,7 @@ def _process(method: str) -> Any:
     child = multiprocessing.get_context(method).Process(target=time.sleep, args=(60,))  # type: ignore[attr-defined]
     child.start()
     child.terminate()
-    child.join(20)
+    child.join(PATIENCE)
     try:
         return child.exitcode
     finally:
@@ -161,5 +163,5 @@ def _executor(method: str) -> list[Any]:
         children = list(executor._processes.values())
         for child in children:
             child.terminate()
-            child.join(20)
+            child.join(PATIENCE)
         return [child.exitcode for child in children]

@@ -5,6 +5,8 @@ import threading
 import time
 from contextlib import suppress
 
+from tests.support.waiting import PATIENCE
+
 _CHUNK = 1 << 16
 
 
@@ -74,7 +76,7 @@ class Proxy:
         for pair in self._all():
             pair.reset()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE)
 
     def _all(self) -> list[_Pair]:
         with self._guard:

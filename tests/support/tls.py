@@ -8,6 +8,8 @@ from pathlib import Path
 
 import trustme
 
+from tests.support.waiting import PATIENCE
+
 _CHUNK = 1 << 16
 
 
@@ -46,7 +48,7 @@ class TlsEndpoint:
                 end.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE)
 
     def _accept(self) -> None:
         with suppress(OSError):  # the listener is closed
@@ -73,7 +75,7 @@ class TlsEndpoint:
         self._ends += [secure, server]
         down = self._start(_pump, server, secure)
         _pump(secure, server)
-        down.join(10)
+        down.join(PATIENCE)
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -6,7 +6,10 @@ from typing import Any, Final
 
 #: Seconds to wait for a condition that a healthy system reaches soon. A machine with two busy cores may take many
 #: times as long as a calm one, and only a test that fails waits this long.
-PATIENCE: Final = 90.0
+PATIENCE: Final = 300.0
+
+#: Seconds for a command that installs packages, or that stops and starts many processes one after the other.
+LONG_COMMAND: Final = 3 * PATIENCE
 
 
 def wait_for(what: str, condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:

@@ -16,7 +16,7 @@ from dramatiq.threading import Interrupt, raise_thread_exception
 
 from lockstep.holding import HeldMessages
 from lockstep.workqueue import WorkQueue
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_timed_wait_ends_although_another_thread_takes_the_item(
 ) -> None:
     getters = [steal_from_a_waiting_thread(queue) for _ in range(5)]
     for getter in getters:
-        getter.join(10)
+        getter.join(PATIENCE)
         assert not getter.is_alive()
 
 
@@ -121,7 +121,7 @@ def test_each_item_is_taken_once_in_order_whatever_times_out(queue: WorkQueue) -
     wait_for("all are taken", lambda: taken.qsize() >= items * putters, 60)
     ended.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     counts = Counter(item for mine in orders for item in mine)
     assert len(counts) == items * putters
     assert set(counts.values()) == {1}
@@ -146,7 +146,7 @@ def taken(queue: WorkQueue, gate: threading.Event) -> Iterator[threading.Semapho
         while (item := queue.get(timeout=60)) is not None:
             taken.release()
             if item == "long":
-                gate.wait(60)
+                gate.wait(PATIENCE)
 
     threads = [started(get) for _ in range(8)]
     yield taken
@@ -154,7 +154,7 @@ def taken(queue: WorkQueue, gate: threading.Event) -> Iterator[threading.Semapho
     for _ in threads:
         queue.put(None)
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
@@ -164,14 +164,14 @@ def test_no_wake_up_is_lost(queue: WorkQueue, taken: threading.Semaphore) -> Non
         for _ in range(burst):
             queue.put(round_)
         for _ in range(burst):
-            assert taken.acquire(timeout=20), f"round {round_}: an item waits beside idle threads"
+            assert taken.acquire(timeout=PATIENCE), f"round {round_}: an item waits beside idle threads"
 
 
 def test_as_many_threads_wake_as_there_are_long_items(queue: WorkQueue, taken: threading.Semaphore) -> None:
     for _ in range(8):
         queue.put("long")
     for number in range(8):
-        assert taken.acquire(timeout=20), f"only {number} threads were woken for 8 items"
+        assert taken.acquire(timeout=PATIENCE), f"only {number} threads were woken for 8 items"
 
 
 def test_a_thread_that_is_interrupted_while_it_waits_takes_no_wake_up_with_it(queue: WorkQueue) -> None:
@@ -192,12 +192,12 @@ def test_a_thread_that_is_interrupted_while_it_waits_takes_no_wake_up_with_it(qu
         victim.start()
         wait_for("both wait", lambda: len(queue._idle) == 2)
         raise_thread_exception(victim.ident, Interrupt)
-        victim.join(10)
+        victim.join(PATIENCE)
         assert not victim.is_alive()
         queue.put("item")
-        assert taken.acquire(timeout=20)
+        assert taken.acquire(timeout=PATIENCE)
         queue.put(None)
-        survivor.join(10)
+        survivor.join(PATIENCE)
         assert not survivor.is_alive()
 
 

@@ -85,7 +85,7 @@ class Served:
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self.thread.join(30)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
         self.http.close()
 
@@ -170,7 +170,7 @@ def test_streams_end_in_order_when_the_process_stops(served: Served) -> None:
         served.server.should_exit = True
         with pytest.raises(EOFError):  # the end of the answer, not of the connection
             stream.block()
-    served.thread.join(30)
+    served.thread.join(PATIENCE)
     assert not served.thread.is_alive()
 
 

@@ -94,7 +94,7 @@ def test_a_signal_lets_it_finish_what_is_in_work(start: Start, signals: list[int
 
 def wait_until_closed(port: int) -> None:
     """Return when nobody listens any more: a connection is refused, or reset while it waits."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as probe:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.support.waiting import PATIENCE
 from tests.web.client import Client, assert_problem
 from tests.web.wire import HEAD, Wire
 from web import body, protocol
@@ -31,7 +32,7 @@ def port(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     # Whoever waited in vain for an answer learns here whether anybody was there to give one.
     serving = server.started and thread.is_alive()
     server.should_exit = True
-    thread.join(15)
+    thread.join(PATIENCE)
     assert (serving, thread.is_alive()) == (True, False)
 
 

@@ -31,7 +31,7 @@ def port(client: Client) -> Iterator[int]:
     thread.start()
     yield number
     server.should_exit = True
-    thread.join(15)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
