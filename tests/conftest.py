@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from lockstep.broker import LockstepBroker
@@ -24,6 +25,12 @@ LONGEST = (
     ),
     *("test_run.py", "test_commands.py", "test_dead_commands.py", "test_operating_commands.py"),
 )
+
+# An example takes as long as the machine makes it.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
