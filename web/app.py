@@ -18,6 +18,7 @@ from lockstep.reaper import Reaper
 from lockstep.reporting import Look, Reporter, identity
 from lockstep.service import Service
 from lockstep.settings import Settings
+from web.body import LimitBodies
 from web.context import ANSWER_SECONDS, THREADS, Context, Threads
 from web.draining import CloseConnections
 from web.feed import Feed
@@ -37,6 +38,7 @@ def create_app(broker: LockstepBroker, settings: Settings) -> Starlette:
         Middleware(CloseConnections, draining=context.draining),
         Middleware(RawPath),
         Middleware(RecordRequests, recorder=context.recorder),
+        Middleware(LimitBodies, max_payload_bytes=settings.max_payload_bytes),
     ]
 
     @asynccontextmanager

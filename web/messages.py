@@ -1,6 +1,6 @@
 """Messages: accept one, accept many, show one."""
 
-from typing import Any, Final
+from typing import Any
 
 import dramatiq
 from starlette.requests import Request
@@ -12,14 +12,11 @@ from lockstep.listrequests import parse_list
 from lockstep.records import Accepted
 from lockstep.requests import parse_request
 from lockstep.views import listed_view, message_view
-from web.body import parse_json, read_body
+from web.body import BATCH_FACTOR, parse_json, read_body
 from web.context import Context
 from web.in_flight import check_same, header_key
 from web.paths import message_path
 from web.views import Json, parameters
-
-#: The body of a batch may be this many times MAX_PAYLOAD_BYTES.
-BATCH_FACTOR: Final = 16
 
 
 async def create(request: Request) -> Response:

@@ -31,6 +31,12 @@ def refuse(thread):
     raise RuntimeError("can't start new thread")
 threading.Thread.start = refuse
 """
+#: The same, with an error tracker that reads each body before its endpoint does.
+TRACKED = """
+import sentry_sdk, web.body
+sentry_sdk.init()
+web.body.BODY_SECONDS = 0.4
+"""
 MAIL = b'{"actor": "messages.deliver", "kwargs": {"instance_id": "i", "customer_id": "c", "body": "b"}}'
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -129,6 +135,18 @@ def test_an_application_that_does_not_start_ends_it(start: Start) -> None:
     events = [json.loads(line)["event"] for line in errors.splitlines()]
     assert "can't start new thread" in "".join(events)
     assert events[-1] == "web.failed"
+
+
+def test_a_body_that_does_not_end_is_cut_off_also_where_an_error_tracker_reads_it(start: Start) -> None:
+    port = port_of(start(TRACKED + PROGRAM))
+    for size in (b"Content-Length: 100", b"Transfer-Encoding: chunked"):
+        with Wire(port) as wire:
+            wire.send(HEAD + size + b"\r\n\r\n" + (b"{" if b"100" in size else b"1\r\n{\r\n"))
+            assert wire.answer()[0] == 408
+            assert wire.answer() == (0, b"")
+    with Wire(port) as wire:
+        wire.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(MAIL) + MAIL)
+        assert wire.answer()[0] == 202
 
 
 def test_it_refuses_to_serve_everybody_without_keys(start: Start) -> None:
