@@ -47,7 +47,7 @@ class _Body:
 
     def __init__(self, receive: Receive, send: Send, most: int) -> None:
         self._receive, self._send = receive, send
-        self._left = most
+        self._most = self._left = most
         self._deadline: float | None = None
         self._over = False  #: nothing of the body is to come, or nobody waits for it before the response
 
@@ -75,7 +75,7 @@ class _Body:
             raise Problem(408, "The body did not arrive in time.", {"Connection": "close"}) from None
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise Problem(413, "The body is longer than any that is accepted here.")
+            raise _too_long(self._most)
         self._over = self._over or not message.get("more_body", False)
         return message
 

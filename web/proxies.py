@@ -37,9 +37,8 @@ def sign_of_proxy(request: Request) -> str | None:
     """Return what shows that a proxy passed the request on; None if nothing does."""
     names: Iterable[str] = request.headers.keys()  # in lower case
     for name in names:
-        plain = name.replace(
-            "_", "-"
-        )  # as gateways write them, and as servers that make variables of them read them
+        # Gateways write either, and servers that turn headers into variables read either.
+        plain = name.replace("_", "-")
         if plain in _HEADERS or plain.startswith(_PREFIXES):
             return name
     if request.scope.get("http_version") == "1.0":

@@ -29,7 +29,7 @@ def port(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     yield number
-    # Whoever waited in vain for an answer learns here whether anybody was there to give one.
+    # Tells a test that got no response from one whose server never served.
     serving = server.started and thread.is_alive()
     server.should_exit = True
     thread.join(PATIENCE)
