@@ -22,7 +22,6 @@ from lockstep.store import Store
 from tests.support.waiting import LONG_COMMAND, PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
-LONG = PATIENCE
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
@@ -107,7 +106,7 @@ class Deployment:
         assert any(line.startswith(step) for line in process.stdout), "it ended before"
         process.kill()
         process.communicate()
-        wait_for("its reload has ended", lambda: not self.reloads(), LONG)
+        wait_for("its reload has ended", lambda: not self.reloads())
 
     def reloads(self) -> list[int]:
         return [pid for pid in self.pids() if b"reload" in command_of(pid).split(b"\0")]

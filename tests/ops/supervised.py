@@ -21,7 +21,6 @@ from tests.support.posting import post_message
 from tests.support.waiting import LONG_COMMAND, PATIENCE, wait_for
 
 #: How long something may take on a machine that has much else to do.
-LONG = PATIENCE
 SCRIPTS = sysconfig.get_path("scripts")
 
 
@@ -62,7 +61,7 @@ class Supervised:
         """Ask it to stop; its exit code when it has."""
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(LONG)
+        return self.process.wait(PATIENCE)
 
     def clear(self) -> None:
         """End whatever is left of it."""
@@ -71,7 +70,7 @@ class Supervised:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        self.process.wait(LONG)
+        self.process.wait(PATIENCE)
 
     def relatives(self) -> list[int]:
         """Live processes that work in its directory."""
@@ -102,13 +101,13 @@ class Supervised:
 
     def wait_up(self, store: Store) -> None:
         """Return when web, workers and schedulers work."""
-        wait_for(f"web: {self.text()}", self.ready, LONG)
-        wait_for("all programs run", lambda: all(p.state in LIVE for p in self.programs()), LONG)
+        wait_for(f"web: {self.text()}", self.ready)
+        wait_for("all programs run", lambda: all(p.state in LIVE for p in self.programs()))
         store.declare("messages")  # known from its first message on, and there is none
         masters = len([p for p in self.programs("worker") if p.state in LIVE])
-        wait_for("workers", lambda: len(store.counts("messages").claimers) >= masters, LONG)
+        wait_for("workers", lambda: len(store.counts("messages").claimers) >= masters)
         if self.programs("scheduler"):
-            wait_for("a scheduler", lambda: store.schedules.listing().schedulers, LONG)
+            wait_for("a scheduler", lambda: store.schedules.listing().schedulers)
 
     def ready(self) -> bool:
         try:

@@ -17,9 +17,9 @@ import pytest
 
 from lockstep.notices import notify
 from lockstep.settings import Settings
-from tests.ops.supervised import LONG, Supervised
+from tests.ops.supervised import Supervised
 from tests.support.broken import broken_later
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 
 class Receiver:
@@ -68,21 +68,21 @@ def test_deaths_are_told(settings: Settings, tmp_path: Path, receiver: Receiver)
         **broken_later(tmp_path),
     )
     try:
-        wait_for("supervisord", all_.control.alive, LONG)
+        wait_for("supervisord", all_.control.alive)
         # Before that its end is a failed start, which is not worth a notice yet.
-        wait_for("they run", lambda: all(p.state == "RUNNING" for p in all_.programs()), LONG)
+        wait_for("they run", lambda: all(p.state == "RUNNING" for p in all_.programs()))
 
         os.kill(all_.pids()["scheduler-1"], signal.SIGKILL)
 
         told = "scheduler-1 ended unexpectedly and is started again"
-        wait_for("a notice", lambda: told in receiver.titles(), LONG)
+        wait_for("a notice", lambda: told in receiver.titles())
         assert receiver.notices[0]["message"].endswith("/data/supervisor/scheduler-1.log")
 
         (tmp_path / "broken").touch()
         os.kill(all_.pids()["web-0"], signal.SIGKILL)
 
         told = "web-0 was given up: it ends each time it is started"
-        wait_for("a notice", lambda: told in receiver.titles(), LONG)
+        wait_for("a notice", lambda: told in receiver.titles())
         assert all_.end() == 0
         # That programs stopped when they were told to is no news.
         assert not [title for title in receiver.titles() if "scheduler-0" in title]
@@ -118,7 +118,7 @@ class Listener:
         assert self.process.stdin and self.process.stderr
         self.process.stdin.close()
         lines = self.process.stderr.read().splitlines()
-        assert self.process.wait(LONG) == 0
+        assert self.process.wait(PATIENCE) == 0
         return [json.loads(line) for line in lines]
 
 

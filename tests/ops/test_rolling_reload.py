@@ -20,10 +20,10 @@ import pytest
 from lockstep.settings import Settings
 from lockstep.store import Store
 from tests.ops.home import make_release, switch
-from tests.ops.supervised import LONG, Supervised, parsed
+from tests.ops.supervised import Supervised, parsed
 from tests.ops.traffic import ACTOR, Runs, Traffic
 from tests.support.proxy import Proxy
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 SETTINGS = {
     "ACTOR_MODULES": "numbered",
@@ -62,7 +62,7 @@ class Fleet(Supervised):
         return self.versions() == {kind: {version} for kind in ("web", "worker", "scheduler")}
 
     def wait_for_release(self, version: str) -> None:
-        wait_for(f"everything is {version}", lambda: self.all_of(version), LONG)
+        wait_for(f"everything is {version}", lambda: self.all_of(version))
 
     def done(self, message_id: str) -> bool:
         return self.store.message(message_id).state == "done"
@@ -86,7 +86,7 @@ def fleet(redis_url: str) -> Iterator[Fleet]:
 
 def test_three_reloads_under_load_lose_nothing(fleet: Fleet) -> None:
     with Traffic(fleet.port) as traffic:
-        wait_for("traffic", lambda: traffic.tally.answers > 20, LONG)
+        wait_for("traffic", lambda: traffic.tally.answers > 20)
         for release in ("two", "one", "two"):
             switch(fleet.directory, release)
             view = parsed(fleet.run("reload", "--json"))
@@ -105,7 +105,7 @@ def test_three_reloads_under_load_lose_nothing(fleet: Fleet) -> None:
     assert tally.streams >= 2  # it was sent away, and came again
     assert tally.events > tally.streams
     total = sum(tally.sent.values())
-    wait_for("all is done", lambda: fleet.runs().total >= total, LONG)
+    wait_for("all is done", lambda: fleet.runs().total >= total)
     runs = fleet.runs()
     # None lost, none doubled, each group in its order.
     assert runs.numbers == {group: list(range(1, count + 1)) for group, count in tally.sent.items()}
@@ -137,7 +137,7 @@ def test_a_release_that_does_not_become_ready_stops_at_its_first_process(
     assert after == {name: pid for name, pid in before.items() if name != first}
     message = {"actor": "number", "kwargs": {"group": f"beside-{release}", "n": 1, "sent": time.time()}}
     message_id = fleet.send(message)
-    wait_for("others serve on", lambda: fleet.done(message_id), LONG)
+    wait_for("others serve on", lambda: fleet.done(message_id))
 
     # Back to the former: what was stopped is started, the rest is reloaded.
     switch(fleet.directory, "two")
@@ -174,7 +174,7 @@ def test_a_reload_that_is_interrupted_leaves_everything_running(fleet: Fleet) ->
         text=True,
     )
     with reload:
-        wait_for("it is at its first", lambda: fleet.pids()["scheduler-0"] != before["scheduler-0"], LONG)
+        wait_for("it is at its first", lambda: fleet.pids()["scheduler-0"] != before["scheduler-0"])
         reload.send_signal(signal.SIGINT)
         reload.send_signal(signal.SIGINT)
         assert reload.stderr
@@ -199,9 +199,9 @@ def test_a_reload_that_loses_redis_half_way_goes_no_further(fleet: Fleet, redis_
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        wait_for("it is at its first", lambda: fleet.pids()["scheduler-0"] != before["scheduler-0"], LONG)
+        wait_for("it is at its first", lambda: fleet.pids()["scheduler-0"] != before["scheduler-0"])
         proxy.cut(reset=True)
-        view = json.loads(reload.communicate(timeout=LONG)[0])
+        view = json.loads(reload.communicate(timeout=PATIENCE)[0])
     finally:
         proxy.close()
 
@@ -241,7 +241,7 @@ def test_workers_are_scaled_beside_others(fleet: Fleet) -> None:
 def test_everything_told_to_stop_twice_ends_in_order_and_comes_back(fleet: Fleet) -> None:
     done = fleet.runs().total
     with Traffic(fleet.port) as traffic:
-        wait_for("traffic", lambda: traffic.tally.answers > 20, LONG)
+        wait_for("traffic", lambda: traffic.tally.answers > 20)
     sent = sum(traffic.tally.sent.values())
     relatives = fleet.relatives()
 
@@ -249,14 +249,14 @@ def test_everything_told_to_stop_twice_ends_in_order_and_comes_back(fleet: Fleet
         for pid in relatives:
             _signal(pid, signal.SIGTERM)
 
-    assert fleet.process.wait(LONG) == 0, fleet.text()
+    assert fleet.process.wait(PATIENCE) == 0, fleet.text()
     assert fleet.relatives() == []
     assert "SIGKILL" not in fleet.text()
 
     fleet.start()  # what was scaled is there again
     fleet.wait_up(fleet.store)
     assert sorted(one.name for one in fleet.programs("worker")) == ["worker-0", "worker-1", "worker-2"]
-    wait_for("nothing is lost", lambda: fleet.runs().total == done + sent, LONG)
+    wait_for("nothing is lost", lambda: fleet.runs().total == done + sent)
     assert fleet.end() == 0
 
 

@@ -24,7 +24,6 @@ PAGE = Path("docs/operations.md")
 SECTIONS = sections(PAGE)
 
 #: How long something may take on a machine that has much else to do.
-LONG = PATIENCE
 #: Exit code of a command that Redis did not answer.
 REDIS_AWAY = 4
 
@@ -70,18 +69,18 @@ def test_a_section_does_what_it_says(section: Section, shop: Shop) -> None:
         for command in block:
             try_out(shop, command)
     assert next(told, "over") == "over", f"{section.title!r} has fewer blocks than its story"
-    wait_for("all is as before", lambda: not shop.unsettled(), LONG)
+    wait_for("all is as before", lambda: not shop.unsettled())
 
 
 def try_out(shop: Shop, command: Command) -> None:
     started = time.monotonic()
-    deadline = started + (LONG if LOOKS.match(command.text) else 0)
+    deadline = started + (PATIENCE if LOOKS.match(command.text) else 0)
     while True:
         code, output = shop.type(command.text)
         if code == 0 and (command.agrees(output) or command.agrees(just_started(output))):
             return
         if code == REDIS_AWAY:  # a busy machine may be slower than REDIS_TIMEOUT; people type it again
-            deadline = max(deadline, started + LONG)
+            deadline = max(deadline, started + PATIENCE)
         if time.monotonic() >= deadline:
             shown = "\n".join(command.shown)
             pytest.fail(
@@ -219,7 +218,7 @@ def no_workers(shop: Shop) -> Iterator[None]:
     module.write_text(f"import prices\n{working}")
     shop.restart_workers()
     shop.order("customer-7", ["order-53"])
-    wait_for("no worker", lambda: not shop.ready_workers(), LONG)
+    wait_for("no worker", lambda: not shop.ready_workers())
     yield
     module.write_text(working)
     yield
@@ -232,7 +231,7 @@ def silent_scheduler(shop: Shop) -> Iterator[None]:
     for program in shop.programs("scheduler"):
         shop.control.stop(program.address)
     wait_for(
-        "stopped", lambda: all(p.state is ProgramState.STOPPED for p in shop.programs("scheduler")), LONG
+        "stopped", lambda: all(p.state is ProgramState.STOPPED for p in shop.programs("scheduler")), PATIENCE
     )
     yield
     yield
@@ -243,7 +242,7 @@ def mixed_versions(shop: Shop) -> Iterator[None]:
     home = Home(shop.directory)
     home.switch(NEWEST)
     shop.restart_workers("worker-0")
-    wait_for("a newer one", lambda: NEWEST in {one.version for one in shop.store.processes.listing()}, LONG)
+    wait_for("a newer one", lambda: NEWEST in {one.version for one in shop.store.processes.listing()})
     home.switch(FORMER)
     yield
     yield
@@ -315,7 +314,9 @@ def nothing_runs(shop: Shop) -> Iterator[None]:
     shop.configure(WORKER_QUEUES="messages")
     shop.restart_workers()
     wait_for(
-        "none takes orders", lambda: [one.queues for one in shop.ready_workers()] == [("messages",)] * 2, LONG
+        "none takes orders",
+        lambda: [one.queues for one in shop.ready_workers()] == [("messages",)] * 2,
+        PATIENCE,
     )
     shop.order("customer-7", ["order-95"])
     yield

@@ -15,7 +15,7 @@ import pytest
 from lockstep.errors import InvalidSettings
 from lockstep.settings import Settings
 from lockstep.store import Store
-from tests.ops.supervised import LONG, Supervised, parsed
+from tests.ops.supervised import Supervised, parsed
 from tests.support.freezing import freeze
 from tests.support.waiting import PATIENCE, wait_for
 
@@ -125,7 +125,7 @@ def test_it_runs_all_twice_until_it_is_told_to_stop(start: Start, store: Store, 
         *("scheduler-0", "scheduler-1", "web-0", "web-1", "web-2", "worker-0", "worker-1"),
     ]
     for name in ("scheduler-1", "web-2", "worker-1"):
-        wait_for(name, lambda name=name: f"instance=here-{name}" in all_.text(name), LONG)  # type: ignore[misc]
+        wait_for(name, lambda name=name: f"instance=here-{name}" in all_.text(name), PATIENCE)  # type: ignore[misc]
     second = all_.run("supervisor")
     assert (second.returncode, "runs already" in second.stderr) == (5, True), second.stderr
     beside = all_.run("up")
@@ -141,13 +141,13 @@ def test_it_runs_all_twice_until_it_is_told_to_stop(start: Start, store: Store, 
 
 def test_web_processes_share_the_port(start: Start, store: Store) -> None:
     all_ = start(WORKER_MASTERS="0", SCHEDULER_PROCESSES="0", WEB_PROCESSES="2")
-    wait_for("web", all_.ready, LONG)
-    wait_for("both", lambda: all("web.started" in all_.text(f"web-{n}") for n in (0, 1)), LONG)
+    wait_for("web", all_.ready)
+    wait_for("both", lambda: all("web.started" in all_.text(f"web-{n}") for n in (0, 1)))
 
     first, second = (program.pid for program in all_.programs("web"))
     freeze(first)  # one of them accepts nothing
     try:
-        with httpx.Client(base_url=all_.url, trust_env=False, timeout=LONG) as http:
+        with httpx.Client(base_url=all_.url, trust_env=False, timeout=PATIENCE) as http:
             assert {http.get("/livez").status_code for _ in range(5)} == {200}
             answer = http.get("/livez")
     finally:
@@ -161,14 +161,14 @@ def test_web_processes_share_the_port(start: Start, store: Store) -> None:
 def test_an_address_that_supervisord_cannot_hold_is_told(start: Start, store: Store) -> None:
     all_ = start(HOST="::1")
 
-    assert all_.process.wait(LONG) == 2
+    assert all_.process.wait(PATIENCE) == 2
     assert "HOST: supervisord cannot listen on ::1" in all_.text()
 
 
 def test_a_directory_too_deep_for_a_socket_is_told(start: Start, tmp_path: Path) -> None:
     all_ = start(DATA_DIR="deep/" * 20 + "data")
 
-    assert all_.process.wait(LONG) == 2
+    assert all_.process.wait(PATIENCE) == 2
     assert "too long for a socket" in all_.text()
 
 
@@ -194,11 +194,11 @@ def test_a_stuck_worker_is_killed_soon_after_its_time_to_drain(
     else:
         (tmp_path / ".env").write_text("WORKER_SHUTDOWN_TIMEOUT=500ms\n")
     all_ = start(**changes)
-    wait_for("web", all_.ready, LONG)
+    wait_for("web", all_.ready)
     # Stuck before its master knows that it started, it would keep the master waiting for that.
-    wait_for("the worker", lambda: "worker.ready" in all_.text("worker-0"), LONG)
+    wait_for("the worker", lambda: "worker.ready" in all_.text("worker-0"))
     all_.send({"actor": "stuck"})
-    wait_for("the actor is stuck", (tmp_path / "stuck").exists, LONG)
+    wait_for("the actor is stuck", (tmp_path / "stuck").exists)
     began = time.monotonic()
 
     if asked == "stop":

@@ -19,9 +19,8 @@ from tests.support.broken import broken_later
 from tests.support.posting import post_message
 from tests.support.waiting import PATIENCE
 
-DEADLINE = PATIENCE
 #: Seconds; no message would be done in time if it waited for a lease.
-LONG_LEASE = str(round(2 * DEADLINE))
+LONG_LEASE = str(round(2 * PATIENCE))
 MESSAGE = {
     "actor": "messages.deliver",
     "kwargs": {"instance_id": "instance-123", "customer_id": "customer-456", "body": "hello"},
@@ -67,7 +66,7 @@ class Up:
 
     def stop(self, signum: int) -> int:
         self.process.send_signal(signum)
-        return self.process.wait(DEADLINE)
+        return self.process.wait(PATIENCE)
 
     def pid_of(self, program: str) -> int:
         """The process that supervisord started last for the first of ``program``."""
@@ -105,13 +104,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
             os.kill(pid, signal.SIGKILL)
 
 
-post = partial(httpx.post, timeout=DEADLINE)
+post = partial(httpx.post, timeout=PATIENCE)
 
 
 def state_of(up: Up, message_id: str) -> str | None:
     """The state of a message; None while Redis does not answer."""
     state: str | None = (
-        httpx.get(f"{up.url}/api/v1/messages/{message_id}", timeout=DEADLINE).json().get("state")
+        httpx.get(f"{up.url}/api/v1/messages/{message_id}", timeout=PATIENCE).json().get("state")
     )
     return state
 
@@ -167,7 +166,7 @@ def test_impatience_changes_nothing(start: Callable[..., Up]) -> None:
     for signum in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         up.process.send_signal(signum)
 
-    assert up.process.wait(DEADLINE) == 0
+    assert up.process.wait(PATIENCE) == 0
     assert "worker.stopped" in up.output
     assert up.relatives() == []
 
@@ -179,7 +178,7 @@ def test_a_killed_supervisord_leaves_nothing(start: Callable[..., Up]) -> None:
 
     os.kill(int((up.directory / "data" / "supervisord.pid").read_text()), signal.SIGKILL)
 
-    assert up.process.wait(DEADLINE) == 1
+    assert up.process.wait(PATIENCE) == 1
     assert "supervisord ended" in up.output
     wait_for(lambda: up.relatives() == [], up.log)
 
@@ -190,7 +189,7 @@ def test_the_demo_sends_messages_that_are_done(start: Callable[..., Up]) -> None
     up.wait_until_told()
 
     def totals() -> dict[str, int]:
-        (queue,) = httpx.get(f"{up.url}/api/v1/queues", timeout=DEADLINE).json()["items"]
+        (queue,) = httpx.get(f"{up.url}/api/v1/queues", timeout=PATIENCE).json()["items"]
         return dict(queue["totals"]["attempts"])
 
     wait_for(lambda: totals()["done"] >= 3, up.log)
@@ -207,7 +206,7 @@ def test_ends_when_its_redis_ends(start: Callable[..., Up]) -> None:
 
     os.kill(address["pid"], signal.SIGKILL)
 
-    assert up.process.wait(DEADLINE) == 1
+    assert up.process.wait(PATIENCE) == 1
     assert "Redis ended" in up.output
     assert up.relatives() == []
 
@@ -222,7 +221,7 @@ def test_a_module_that_cannot_be_imported_is_told_at_once(
 
     up = start(ACTOR_MODULES="app.broken")
 
-    assert up.process.wait(DEADLINE) == 3
+    assert up.process.wait(PATIENCE) == 3
     assert "(ACTOR_MODULES: app.broken)" in up.output
     assert "app/broken.py, line 2: " in up.output
     assert "nosuch" in up.output.splitlines()[-1]
@@ -246,7 +245,7 @@ def test_a_program_that_was_given_up_ends_it(start: Callable[..., Up], tmp_path:
 
     os.kill(up.pid_of("web"), signal.SIGKILL)
 
-    assert up.process.wait(DEADLINE) == 1
+    assert up.process.wait(PATIENCE) == 1
     assert "web-0 ended: terminated by SIGKILL" in up.output
     assert "supervisord gave up on web-0" in up.output
     assert "data/supervisord.log" in up.output
@@ -261,7 +260,7 @@ def test_programs_that_never_start_end_it(start: Callable[..., Up], tmp_path: Pa
 
     up = start(**broken_later(tmp_path))
 
-    assert up.process.wait(DEADLINE) == 3
+    assert up.process.wait(PATIENCE) == 3
     assert "supervisord gave up on " in up.output
     assert "did not start in" not in up.output  # READY_SECONDS are not waited for
     assert up.relatives() == []
@@ -303,19 +302,19 @@ def test_a_taken_port_is_told(start: Callable[..., Up]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         up = start(port=taken.getsockname()[1])
 
-        assert up.process.wait(DEADLINE) == 3
+        assert up.process.wait(PATIENCE) == 3
     assert "choose another with --port" in up.output
 
 
 def test_wrong_settings_are_told(start: Callable[..., Up]) -> None:
     up = start(LEASE_SECONDS="soon", MAX_CRASHES="0")
 
-    assert up.process.wait(DEADLINE) == 2
+    assert up.process.wait(PATIENCE) == 2
     assert "LEASE_SECONDS" in up.output
     assert "MAX_CRASHES" in up.output
 
 
-def wait_for(condition: Callable[[], bool], log: Path, seconds: float = DEADLINE) -> None:
+def wait_for(condition: Callable[[], bool], log: Path, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, log.read_text(errors="replace")

@@ -25,7 +25,7 @@ from lockstep.settings import Settings
 from lockstep.store import Store
 from lockstep.supervision.control import Control, Program
 from lockstep.supervision.place import Place
-from tests.ops.supervised import LONG, parsed
+from tests.ops.supervised import parsed
 from tests.ops.test_up import FAILS_LATER, Up, free_port
 from tests.ops.traffic import ACTOR, Runs, Traffic
 from tests.support.posting import post_message
@@ -79,7 +79,7 @@ class Fleet:
 
     def works(self) -> None:
         message_id = self.send()
-        wait_for("a message is done", lambda: self.store.message(message_id).state == "done", LONG)
+        wait_for("a message is done", lambda: self.store.message(message_id).state == "done")
 
     def ready(self) -> set[str]:
         """The types of process of which one is ready."""
@@ -122,7 +122,7 @@ class Fleet:
 def fleet() -> Iterator[Fleet]:
     with tempfile.TemporaryDirectory(prefix="lockstep-") as directory:
         fleet = Fleet(Path(directory).resolve())
-        wait_for("all run", lambda: len(fleet.ready()) == 3 and all(fleet.pids().values()), LONG)
+        wait_for("all run", lambda: len(fleet.ready()) == 3 and all(fleet.pids().values()))
         yield fleet
         fleet.clear()
 
@@ -130,7 +130,7 @@ def fleet() -> Iterator[Fleet]:
 def test_no_request_fails_and_a_worker_and_a_scheduler_are_always_ready(fleet: Fleet) -> None:
     before = fleet.pids()
     with Traffic(fleet.port) as traffic:
-        wait_for("traffic", lambda: traffic.tally.answers > 20, LONG)
+        wait_for("traffic", lambda: traffic.tally.answers > 20)
         with fleet.always_ready("web", "worker", "scheduler"):
             view = parsed(fleet.run("reload", "--json"))
         steps: list[dict[str, Any]] = view["items"]
@@ -148,7 +148,7 @@ def test_no_request_fails_and_a_worker_and_a_scheduler_are_always_ready(fleet: F
     assert after.keys() == before.keys()  # no substitute is left
     assert not any(after[name] == before[name] for name in before)
     total = sum(traffic.tally.sent.values())
-    wait_for("all is done", lambda: Runs.read(fleet.directory / "runs").total >= total, LONG)
+    wait_for("all is done", lambda: Runs.read(fleet.directory / "runs").total >= total)
     numbers = Runs.read(fleet.directory / "runs").numbers
     assert numbers == {group: list(range(1, count + 1)) for group, count in traffic.tally.sent.items()}
 
@@ -173,7 +173,7 @@ def test_a_release_that_does_not_start_leaves_everything_running(fleet: Fleet, k
 def test_a_reload_that_is_killed_leaves_a_worker_and_the_next_one_ends_its_substitute(fleet: Fleet) -> None:
     before = fleet.pids()
     reload = fleet.popen("reload", "worker")
-    wait_for("worker-0 stops", lambda: fleet.pids()["worker-0"] != before["worker-0"], LONG)
+    wait_for("worker-0 stops", lambda: fleet.pids()["worker-0"] != before["worker-0"])
     reload.kill()
     reload.communicate()
 

@@ -17,9 +17,8 @@ import httpx
 import pytest
 
 from lockstep.deploying.source import Source
-from tests.ops.supervised import LONG
 from tests.ops.test_up import free_port
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"actors", "lockstep", "middleware", "web"}
@@ -104,18 +103,20 @@ def test_everything_runs_in_an_empty_directory(place: Path, command: Path) -> No
         )
     try:
         told = lambda: log.read_text(errors="replace")  # noqa: E731
-        wait_for("it runs", lambda: "Ctrl-C stops everything" in told() or up.poll() is not None, 2 * LONG)
+        wait_for(
+            "it runs", lambda: "Ctrl-C stops everything" in told() or up.poll() is not None, 2 * PATIENCE
+        )
         assert up.poll() is None, told()
 
         kwargs = {"instance_id": "i", "customer_id": "c", "body": "hello"}
         send = (command, "send", "messages.deliver", "--kwargs", json.dumps(kwargs), "--json")
         message = json.loads(_call(*send, cwd=directory, env=environment))["id"]
         url = f"http://127.0.0.1:{port}/api/v1/messages/{message}"
-        wait_for("it is done", lambda: httpx.get(url, trust_env=False).json()["state"] == "done", LONG)
+        wait_for("it is done", lambda: httpx.get(url, trust_env=False).json()["state"] == "done")
         assert "messages" in _call(command, "status", cwd=directory, env=environment)
 
         up.send_signal(signal.SIGINT)
-        assert up.wait(LONG) == 0, told()
+        assert up.wait(PATIENCE) == 0, told()
         assert "Traceback" not in told()
     finally:
         up.kill()
